@@ -1,0 +1,49 @@
+# Every target sets up what it needs on a fresh machine: a virtual environment in .venv.
+# uv is used where it is installed, else pip.   PYTHON=python3.12 make test   chooses another Python.
+
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?= mudra-demo
+
+.PHONY: demo test test-slow lint bench clean
+
+demo: .venv/.installed        ## make clips, train, evaluate, report, recognise a file
+	$(BIN)/mudra demo --out $(OUT)
+
+test: .venv/.developer        ## linters, type checker and the quick tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+test-slow: .venv/.developer   ## the long tests as well: minutes each
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow or not slow" --timeout 3600
+
+bench: .venv/.bench           ## all benchmarks; tables go to benchmarks/results
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:                        ## remove the environment and the demo
+	rm -rf .venv mudra-demo
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "mudra needs Python 3.11 to 3.13; found $$($(PYTHON) --version). Try: PYTHON=python3.12 make ..." >&2; exit 2; }
+	if command -v uv >/dev/null; then uv venv --seed --python $(PYTHON) .venv; else $(PYTHON) -m venv .venv; fi
+
+.venv/.installed: pyproject.toml | .venv/bin/python
+	$(call install,.)
+	touch $@
+
+.venv/.developer: pyproject.toml | .venv/bin/python
+	$(call install,.[dev])
+	touch $@ .venv/.installed
+
+.venv/.bench: pyproject.toml | .venv/bin/python
+	$(call install,.[dev$(,)bench])
+	touch $@ .venv/.installed
+
+, := ,
+define install
+	@echo "installing mudra and what it needs into .venv (a few minutes and about 6 GB the first time)"
+	if command -v uv >/dev/null; then uv pip install --python $(BIN)/python -q -e '$(1)'; else $(BIN)/python -m pip install -q -e '$(1)'; fi
+endef

@@ -1,0 +1,240 @@
+"""The command line. Commands import what they need when they run, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mudra.errors import MudraError, UsageError
+
+if TYPE_CHECKING:
+    from mudra.training.run_folder import RunFolder
+
+app = typer.Typer(
+    name="mudra",
+    help="Recognise gestures, signs and actions: train on a folder of clips, evaluate, report, predict.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Check, split, shrink and make data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+RecipeName = Annotated[
+    str, typer.Argument(help="A recipe's name (see `mudra recipes`) or a YAML file.", metavar="RECIPE")
+]
+RunPath = Annotated[Path, typer.Argument(help="A folder that `mudra train` made.", metavar="RUN")]
+Location = Annotated[
+    str, typer.Argument(help="A folder of clips, or name:folder such as jester:/data.", metavar="DATA")
+]
+DataOption = Annotated[
+    str | None, typer.Option("--data", help="A folder of clips, or name:folder such as jester:/data/jester.")
+]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the clips and the run are put.")] = Path("mudra-demo"),
+) -> None:
+    """See the whole path on built-in data: make clips, train, evaluate, report, predict one file."""
+    from mudra.demo import run_demo
+
+    run_demo(out, say)
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show one recipe resolved, with exact counts.")] = None,
+) -> None:
+    """List the recipes, or show one with every default written out."""
+    from mudra.reports.catalogue import catalogue_table, recipe_page
+
+    show(catalogue_table() if name is None else recipe_page(name))
+
+
+@app.command(context_settings={"ignore_unknown_options": False})
+def train(
+    recipe: RecipeName,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Changes, such as optim.lr=3e-4 train.epochs=3.", metavar="[KEY=VALUE]..."),
+    ] = None,
+    data: DataOption = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/RECIPE by default.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")
+    ] = False,
+    init_from: Annotated[
+        Path | None, typer.Option(help="Start from the weights of this run or bundle.", metavar="BUNDLE")
+    ] = None,
+) -> None:
+    """Train a recipe, judge it, and write a report."""
+    from mudra import recipe as recipes
+    from mudra.training.train import train as run_training
+
+    if resume and out is None:
+        raise UsageError("--resume: say which run with --out.")
+    loaded = recipes.load(recipe, overrides or ())
+    folder = out or _new_folder(Path("runs") / loaded.name)
+    run = run_training(loaded, data, folder, resume=resume, init_from=init_from, say=say)
+    _report(run, data)
+
+
+@app.command()
+def evaluate(
+    run: RunPath,
+    data: DataOption = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    views: Annotated[str, typer.Option(help="Places in time x crops whose answers are averaged.")] = "1x1",
+    checkpoint: Annotated[
+        str | None, typer.Option(help="best, last or step-N; the bundle by default.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write here instead of into the run.")] = None,
+) -> None:
+    """Judge a trained run on a split: predictions, metrics with intervals, report."""
+    from mudra.clips.preprocessing import Views
+    from mudra.training.run_folder import RunFolder
+    from mudra.training.train import evaluate as judge
+    from mudra.types import SPLITS
+
+    if split not in SPLITS:
+        raise UsageError(f"--split: found {split!r}; expected one of {', '.join(SPLITS)}.")
+    folder = RunFolder(run)
+    location = data or folder.read_environment().get("data")
+    target = folder if out is None else folder.copy_to(out)
+    judge(folder, location, split, views=Views.parse(views), checkpoint=checkpoint, out=target, say=say)
+    _report(target, location)
+
+
+@app.command()
+def predict(
+    run: RunPath,
+    files: Annotated[
+        list[Path], typer.Argument(help="Video files, or folders of frames.", metavar="FILE...")
+    ],
+    top: Annotated[int, typer.Option(help="How many classes to show.", min=1)] = 5,
+    fps: Annotated[float | None, typer.Option(help="Rate of a folder of frames.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON a file.")] = False,
+) -> None:
+    """Recognise files."""
+    import json
+
+    from mudra.recognizer import load
+
+    recognizer = load(run)
+    for file in files:
+        answer = recognizer.predict(file, fps=fps)
+        if as_json:
+            tasks = {
+                task: [{"name": r.name, "probability": round(r.probability, 6)} for r in ranked[:top]]
+                for task, ranked in answer.tasks.items()
+            }
+            typer.echo(json.dumps({"file": str(file), "tasks": tasks}, ensure_ascii=False))
+            continue
+        from mudra.reports.terminal import prediction_table
+
+        show(prediction_table(str(file), answer, top))
+
+
+@data_app.command("check")
+def data_check(
+    data: Location,
+    decode: Annotated[bool, typer.Option(help="Decode every file from end to end.")] = True,
+    workers: Annotated[int | None, typer.Option(help="Processes; one a core by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable findings.")] = False,
+) -> None:
+    """The data doctor: exit code 3 when something must be mended."""
+    from mudra.clips import check
+
+    report = check.check(_manifest(data), workers=workers, decode=decode)
+    if as_json:
+        typer.echo(check.to_json(report))
+    else:
+        show(check.render(report))
+    if report.problems:
+        raise typer.Exit(3)
+
+
+@data_app.command("puppets")
+def data_puppets(
+    out: Annotated[Path, typer.Argument(help="A new folder.", metavar="OUT")],
+    clips: Annotated[int, typer.Option(help="How many clips, all splits together.", min=1)] = 2000,
+    seed: Annotated[int, typer.Option(help="Another seed, other clips.", min=0)] = 0,
+    size: Annotated[int, typer.Option(help="Pixels a side.")] = 96,
+    streams: Annotated[str, typer.Option(help="video,depth,mask,points")] = "video",
+) -> None:
+    """Write the built-in data as real files."""
+    from mudra.datasets.puppets import Puppets, write
+    from mudra.settings import parse
+    from mudra.training.logs import Progress
+
+    values = {"kind": "puppets", "clips": clips, "seed": seed, "size": size, "streams": streams.split(",")}
+    with Progress().bar("clips", clips) as moved:
+        write(out, parse(Puppets, values, "data puppets"), progress=lambda done: moved(done, ""))
+    say(f"{out}: {clips} clips written")
+
+
+def main() -> None:
+    """Run the command line; every error that a user can act on is one line and an exit code."""
+    arguments = sys.argv[1:]
+    traceback = "--traceback" in arguments
+    try:
+        app(
+            args=[word for word in arguments if word != "--traceback"],
+            prog_name="mudra",
+            standalone_mode=True,
+        )
+    except MudraError as problem:
+        if traceback:
+            raise
+        typer.echo(f"error: {' '.join(str(problem).split())}", err=True)
+        sys.exit(problem.exit_code)
+    except OSError as problem:
+        if traceback:
+            raise
+        typer.echo(f"error: {problem.filename or 'input/output'}: {problem.strerror or problem}", err=True)
+        sys.exit(5)
+
+
+def say(line: str) -> None:
+    """One line of progress; stdout is left to results."""
+    typer.echo(line, err=True)
+
+
+def show(renderable: Any) -> None:
+    """Print a table or page to stdout."""
+    from rich.console import Console
+
+    Console().print(renderable)
+
+
+def _new_folder(wanted: Path) -> Path:
+    """`wanted`, or the first of wanted-2, wanted-3, ... that is not there yet."""
+    number, folder = 1, wanted
+    while folder.exists():
+        number += 1
+        folder = wanted.with_name(f"{wanted.name}-{number}")
+    return folder
+
+
+def _manifest(location: str) -> Any:
+    """The clips of DATA, read as they stand: no recipe's tasks or held-out share applies."""
+    from mudra.datasets.opening import read_location
+
+    manifest = read_location(location)
+    for note in manifest.notes:
+        say(note)
+    return manifest
+
+
+def _report(run: RunFolder, location: str | None) -> None:
+    """Write report.html with pictures of the hardest clips, and say where it is."""
+    from mudra.reports.report import write_report
+    from mudra.reports.thumbnails import thumbnails_of
+
+    say(f"report: {write_report(run.path, thumbnails=thumbnails_of(run, location))}")

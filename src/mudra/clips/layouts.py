@@ -1,0 +1,380 @@
+"""Point layouts: which row of a points stream is which part of the body.
+
+A layout names its rows, says which belong together (parts), which are joined (bones), and which
+change places when the picture is mirrored (pairs). "Left" is always the person's own left, which
+stands on the right of an unmirrored picture.
+
+Sources of the orders: MediaPipe Holistic (face mesh 468, hand 21, pose 33), Kinect for Windows SDK 1,
+the NATOPS release in the UEA archive, COCO keypoints. The face mesh is exactly symmetric in its
+canonical model; its left/right partners were taken from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mudra.errors import DataError, did_you_mean
+
+Row = int | str
+"""A point of a layout: its row number or its name."""
+
+
+@dataclass(frozen=True)
+class PointLayout:
+    """A named set of K points.
+
+    Attributes:
+        name: as `dataset.json` and recipes write it.
+        points: the name of every row, in order.
+        bones: joined rows, for graphs and pictures.
+        parts: rows by part, each row in at most one part, in the order in which they are stored.
+        pairs: (left, right) rows that change places in a mirror; a row in no pair lies on the middle
+            line. Empty: the layout has no mirror image of its own (one arm only, one hand only).
+    """
+
+    name: str
+    points: tuple[str, ...]
+    bones: tuple[tuple[int, int], ...] = ()
+    parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    pairs: tuple[tuple[int, int], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def row(self, point: Row, place: str = "") -> int:
+        """The row of a point given by name or number.
+
+        Raises:
+            DataError: there is no such point.
+        """
+        return _row(
+            point, {name: row for row, name in enumerate(self.points)}, place or f"layout {self.name}"
+        )
+
+    def rows(self, points: Iterable[Row]) -> NDArray[np.int64]:
+        """The rows of several points, to take them out of a stream: `values[:, layout.rows(names)]`."""
+        return np.array([self.row(point) for point in points], dtype=np.int64)
+
+    @property
+    def mirror_order(self) -> NDArray[np.int64]:
+        """int64 [K]: the row that stands at each place after mirroring. Taken twice it is the identity."""
+        order = np.arange(len(self.points), dtype=np.int64)
+        for left, right in self.pairs:
+            order[left], order[right] = right, left
+        return order
+
+
+def mirror_points(points: NDArray[Any], layout: PointLayout, width: float = 1.0) -> NDArray[Any]:
+    """Points as seen in a mirror: left and right rows change places, x becomes `width` - x.
+
+    Doing it twice gives the points back (up to the rounding of `width` - x). NaN stays NaN, with its row.
+    A stream's scores follow with `score[..., layout.mirror_order]`.
+
+    Args:
+        points: float [..., K, C], x first.
+        width: 1 for coordinates that are shares of the picture, the picture's width for pixels,
+            0 for coordinates around the body's own middle (metres, for instance).
+    Returns:
+        a new array of the same shape and type.
+    Raises:
+        DataError: the layout has no left/right pairs, or the array is not one of this layout.
+
+    >>> mirror_points(np.array([[[0.2, 0.5], [0.9, 0.5]]]), declare("eyes", ["left", "right"], pairs=[(0, 1)]))
+    array([[[0.1, 0.5],
+            [0.8, 0.5]]])
+    """
+    if not layout.pairs:
+        hint = " sign92 has both arms." if layout.name == "sign87" else ""
+        raise DataError(
+            f"layout {layout.name}: it names no left/right pairs, so its mirror image is not known; expected pairs. "
+            f"Turn flipping off, or use a layout that has them.{hint}"
+        )
+    if points.ndim < 2 or points.shape[-2] != len(layout) or points.shape[-1] < 1:
+        raise DataError(
+            f"layout {layout.name}: found an array of shape {list(points.shape)}; expected [..., {len(layout)}, C]. "
+            "Name the layout that these points were recorded in."
+        )
+    mirrored = points[..., layout.mirror_order, :]  # indexing with an array copies
+    mirrored[..., 0] = np.asarray(width, dtype=points.dtype) - mirrored[..., 0]
+    return mirrored
+
+
+def declare(
+    name: str,
+    points: Sequence[str],
+    *,
+    bones: Iterable[Sequence[Row]] = (),
+    parts: Mapping[str, Iterable[Row]] | None = None,
+    pairs: Iterable[Sequence[Row]] = (),
+) -> PointLayout:
+    """A layout of one's own, checked. Rows may be given by number or by name.
+
+    Raises:
+        DataError: a name twice, an unknown row, a point in two pairs or two parts, or paired with itself.
+    """
+    place = f"layout {name}"
+    if not points:
+        raise DataError(
+            f"{place}: found no points; expected at least one name. List the points in their order."
+        )
+    numbers: dict[str, int] = {}
+    for row, point in enumerate(points):
+        if not isinstance(point, str) or not point:
+            raise DataError(f"{place}, points: row {row} is {point!r}; expected a name. Name every point.")
+        if point in numbers:
+            raise DataError(
+                f"{place}, points: {point!r} is row {numbers[point]} and row {row}; "
+                "expected every name once. Rename one."
+            )
+        numbers[point] = row
+    joined = tuple(_couple(bone, numbers, f"{place}, bones") for bone in bones)
+    swapped = tuple(_couple(pair, numbers, f"{place}, pairs") for pair in pairs)
+    _once((row for pair in swapped for row in pair), points, f"{place}, pairs")
+    members = {
+        part: tuple(_row(point, numbers, f"{place}, part {part}") for point in rows)
+        for part, rows in (parts or {}).items()
+    }
+    _once((row for rows in members.values() for row in rows), points, f"{place}, parts")
+    return PointLayout(name, tuple(points), joined, MappingProxyType(members), swapped)
+
+
+def find_layout(name: str, place: str = "layout") -> PointLayout:
+    """The built-in layout of that name.
+
+    Raises:
+        DataError: there is none; the nearest name is suggested.
+    """
+    if name not in LAYOUTS:
+        raise DataError(
+            f"{place}: found {name!r}; expected one of {', '.join(LAYOUTS)}.{did_you_mean(name, LAYOUTS)}"
+            " Declare a layout of your own where none fits."
+        )
+    return LAYOUTS[name]
+
+
+def _row(point: Row, numbers: Mapping[str, int], place: str) -> int:
+    if isinstance(point, str):
+        if point not in numbers:
+            raise DataError(
+                f"{place}: found {point!r}; expected the name of a point.{did_you_mean(point, numbers)}"
+            )
+        return numbers[point]
+    if isinstance(point, bool) or not isinstance(point, int | np.integer) or not 0 <= point < len(numbers):
+        raise DataError(
+            f"{place}: found {point!r}; expected a point's name or a row from 0 to {len(numbers) - 1}."
+        )
+    return int(point)
+
+
+def _couple(rows: Sequence[Row], numbers: Mapping[str, int], place: str) -> tuple[int, int]:
+    if isinstance(rows, str) or len(rows) != 2:
+        raise DataError(f"{place}: found {rows!r}; expected two points. Write each as [one, other].")
+    one, other = (_row(point, numbers, place) for point in rows)
+    if one == other:
+        raise DataError(f"{place}: found {rows!r}, a point with itself; expected two points. Remove it.")
+    return one, other
+
+
+def _once(rows: Iterable[int], points: Sequence[str], place: str) -> None:
+    seen: set[int] = set()
+    for row in rows:
+        if row in seen:
+            raise DataError(
+                f"{place}: {points[row]!r} stands there twice; expected once at most. Remove one."
+            )
+        seen.add(row)
+
+
+# --- the built-in layouts -------------------------------------------------------------------------
+
+HAND = (
+    "wrist",
+    *(f"thumb_{joint}" for joint in ("cmc", "mcp", "ip", "tip")),
+    *(
+        f"{finger}_{joint}"
+        for finger in ("index", "middle", "ring", "pinky")
+        for joint in ("mcp", "pip", "dip", "tip")
+    ),
+)
+"""The 21 points of a hand: the wrist, then four of each finger from the palm to the tip."""
+
+HAND_BONES = (
+    *((0, 1), (1, 2), (2, 3), (3, 4), (0, 5), (0, 17), (5, 9), (9, 13), (13, 17)),
+    *((knuckle + step, knuckle + step + 1) for knuckle in (5, 9, 13, 17) for step in range(3)),
+)
+
+POSE = (
+    "nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear right_ear "
+    "mouth_left mouth_right left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist "
+    "left_pinky right_pinky left_index right_index left_thumb right_thumb left_hip right_hip left_knee right_knee "
+    "left_ankle right_ankle left_heel right_heel left_foot_index right_foot_index"
+).split()
+
+POSE_BONES = (
+    "nose-left_eye_inner left_eye_inner-left_eye left_eye-left_eye_outer left_eye_outer-left_ear "
+    "nose-right_eye_inner right_eye_inner-right_eye right_eye-right_eye_outer right_eye_outer-right_ear "
+    "mouth_left-mouth_right left_shoulder-right_shoulder left_shoulder-left_hip right_shoulder-right_hip "
+    "left_hip-right_hip left_hip-left_knee left_knee-left_ankle left_ankle-left_heel left_ankle-left_foot_index "
+    "left_heel-left_foot_index right_hip-right_knee right_knee-right_ankle right_ankle-right_heel "
+    "right_ankle-right_foot_index right_heel-right_foot_index left_shoulder-left_elbow right_shoulder-right_elbow"
+).split()
+
+ARM = ("elbow", "wrist", "pinky", "index", "thumb")
+ARM_BONES = ("elbow-wrist", "wrist-pinky", "wrist-index", "wrist-thumb", "pinky-index")
+
+# Rows of the face mesh that outline the lips: outer upper from the right corner to the left one,
+# outer lower without the corners, inner upper without its left corner, inner lower with it.
+LIPS = (
+    *(61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291),
+    *(146, 91, 181, 84, 17, 314, 405, 321, 375),
+    *(78, 191, 80, 81, 82, 13, 312, 311, 310, 415),
+    *(95, 88, 178, 87, 14, 317, 402, 318, 324, 308),
+)
+_OUTER = (*LIPS[:11], *reversed(LIPS[11:20]))  # once around
+_INNER = (*LIPS[20:30], *reversed(LIPS[30:]))
+
+# The rows of the face mesh on the middle line. All other rows below 248 lie on the person's right, and
+# their partners on the left are 248 to 467 in the same order.
+_FACE_MIDDLE = (
+    *(0, 1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19),
+    *(94, 151, 152, 164, 168, 175, 195, 197, 199, 200),
+)
+_FACE_RIGHT = [row for row in range(248) if row not in _FACE_MIDDLE]
+_FACE_PARTNER = {**dict(zip(_FACE_RIGHT, range(248, 468), strict=True))}
+
+
+def _split(bones: Iterable[str], prefix: str = "") -> list[tuple[str, str]]:
+    return [(prefix + one, prefix + other) for one, other in (bone.split("-") for bone in bones)]
+
+
+def _ring(rows: Sequence[int]) -> list[tuple[str, str]]:
+    return [(f"face_{one}", f"face_{other}") for one, other in zip(rows, (*rows[1:], rows[0]), strict=True)]
+
+
+def _swap_sides(names: Sequence[str]) -> list[tuple[str, str]]:
+    """(left, right) names among `names` that differ only in the side they name."""
+    known = set(names)
+    lefts = [name for name in names if "left" in name]
+    return [(name, name.replace("left", "right")) for name in lefts if name.replace("left", "right") in known]
+
+
+def _face_pairs(rows: Iterable[int]) -> list[tuple[str, str]]:
+    return [(f"face_{_FACE_PARTNER[row]}", f"face_{row}") for row in rows if row in _FACE_PARTNER]
+
+
+def _hand_names(side: str) -> list[str]:
+    return [f"{side}_hand_{point}" for point in HAND]
+
+
+def _hand_bones(side: str) -> list[tuple[str, str]]:
+    names = _hand_names(side)
+    return [(names[one], names[other]) for one, other in HAND_BONES]
+
+
+def _holistic() -> PointLayout:
+    face = [f"face_{row}" for row in range(468)]
+    left, pose, right = _hand_names("left"), [f"pose_{point}" for point in POSE], _hand_names("right")
+    bones = [
+        *_ring(_OUTER),
+        *_ring(_INNER),
+        *_hand_bones("left"),
+        *_split(POSE_BONES, "pose_"),
+        *_hand_bones("right"),
+    ]
+    for side in ("left", "right"):
+        bones += _split(ARM_BONES, f"pose_{side}_") + [(f"pose_{side}_wrist", f"{side}_hand_wrist")]
+    names = [*face, *left, *pose, *right]
+    parts = {"face": face, "left_hand": left, "pose": pose, "right_hand": right}
+    pairs = _face_pairs(range(468)) + _swap_sides([*left, *pose, *right])
+    return declare("holistic543", names, bones=bones, parts=parts, pairs=pairs)
+
+
+def _sign(name: str, arms: Sequence[str]) -> PointLayout:
+    """Lips 40, both hands 21 each, and the arms: a selection of holistic543 with its names."""
+    lips = [f"face_{row}" for row in LIPS]
+    left, right = _hand_names("left"), _hand_names("right")
+    pose = [f"pose_{side}_{point}" for side in arms for point in ARM]
+    bones = [*_ring(_OUTER), *_ring(_INNER), *_hand_bones("left"), *_hand_bones("right")]
+    for side in arms:
+        bones += _split(ARM_BONES, f"pose_{side}_") + [(f"pose_{side}_wrist", f"{side}_hand_wrist")]
+    names = [*lips, *left, *right, *pose]
+    whole = len(arms) == 2  # the mirror image of one arm is the other arm, which sign87 does not hold
+    pairs = [*_face_pairs(LIPS), *_swap_sides([*left, *right, *pose])] if whole else []
+    parts = {"lips": lips, "left_hand": left, "right_hand": right, "pose": pose}
+    return declare(name, names, bones=bones, parts=parts, pairs=pairs)
+
+
+def _kinect() -> PointLayout:
+    sides = ("left", "right")
+    arms = [f"{side}_{joint}" for side in sides for joint in ("shoulder", "elbow", "wrist", "hand")]
+    legs = [f"{side}_{joint}" for side in sides for joint in ("hip", "knee", "ankle", "foot")]
+    spine = ["hip_centre", "spine", "shoulder_centre", "head"]
+    names = [*spine, *arms, *legs]
+    limbs = [arms[:4], arms[4:], legs[:4], legs[4:]]
+    roots = ["shoulder_centre"] * 2 + ["hip_centre"] * 2
+    chains = [spine, *([root, *limb] for root, limb in zip(roots, limbs, strict=True))]
+    bones = [bone for chain in chains for bone in zip(chain, chain[1:], strict=False)]
+    parts = dict(
+        zip(("spine", "left_arm", "right_arm", "left_leg", "right_leg"), [spine, *limbs], strict=True)
+    )
+    return declare("kinect20", names, bones=bones, parts=parts, pairs=_swap_sides(names))
+
+
+def _natops() -> PointLayout:
+    names = [
+        f"{side}_{point}" for point in ("hand_tip", "elbow", "wrist", "thumb") for side in ("left", "right")
+    ]
+    parts = {f"{side}_arm": [name for name in names if name.startswith(side)] for side in ("left", "right")}
+    joints = ("elbow-wrist", "wrist-hand_tip", "wrist-thumb")
+    bones = [bone for side in ("left", "right") for bone in _split(joints, f"{side}_")]
+    return declare("natops8", names, bones=bones, parts=parts, pairs=_swap_sides(names))
+
+
+def _coco() -> PointLayout:
+    joints = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    names = ["nose", *(f"{side}_{joint}" for joint in joints for side in ("left", "right"))]
+    bones = [
+        ("nose", "left_eye"),
+        ("nose", "right_eye"),
+        ("left_shoulder", "right_shoulder"),
+        ("left_hip", "right_hip"),
+    ]
+    chain = (
+        "eye-ear",
+        "ear-shoulder",
+        "shoulder-elbow",
+        "elbow-wrist",
+        "shoulder-hip",
+        "hip-knee",
+        "knee-ankle",
+    )
+    for side in ("left", "right"):
+        bones += _split(chain, f"{side}_")
+    parts: dict[str, list[str]] = {"head": names[:5]}
+    for side in ("left", "right"):
+        parts[f"{side}_arm"] = [f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist")]
+        parts[f"{side}_leg"] = [f"{side}_{joint}" for joint in ("hip", "knee", "ankle")]
+    return declare("coco17", names, bones=bones, parts=parts, pairs=_swap_sides(names))
+
+
+LAYOUTS: Mapping[str, PointLayout] = MappingProxyType(
+    {
+        layout.name: layout
+        for layout in (
+            _holistic(),
+            _sign("sign87", ("left",)),
+            _sign("sign92", ("left", "right")),
+            declare("hand21", HAND, bones=HAND_BONES, parts={"hand": HAND}),
+            _kinect(),
+            _natops(),
+            _coco(),
+        )
+    }
+)
+"""Every built-in layout by name."""

@@ -1,0 +1,236 @@
+"""Clips become batches. What a sample looks like depends on (seed, epoch, its place) alone.
+
+The order of an epoch is drawn once for all processes; a sample's own randomness is drawn from its
+place in that order. So the number of workers, the number of processes and a restart change nothing.
+A clip that cannot be read is never hidden: it comes out as a failure, and the caller decides.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mudra.clips import augment
+from mudra.clips.manifest import Manifest
+from mudra.clips.pixels import view_box
+from mudra.clips.preprocessing import Preprocessing, Views, open_stream
+from mudra.clips.sampling import chooser
+from mudra.errors import DataError
+from mudra.recipe import AugmentSettings
+from mudra.types import UNLABELLED
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which clip, and where in the training it is looked at."""
+
+    clip: int
+    epoch: int = 0
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One clip as the model takes it, or the reason why it could not be read."""
+
+    id: str
+    clip: int
+    streams: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    targets: dict[str, int] = field(default_factory=dict)
+    failure: str = ""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Samples side by side.
+
+    Attributes:
+        ids, clips: which clips, and their numbers in the manifest.
+        streams: float32 [B,...] by stream.
+        targets: int64 [B] by task, UNLABELLED where the class is not known.
+        failures: clips that could not be read, with the reason; they are not in the tensors.
+    """
+
+    ids: list[str]
+    clips: list[int]
+    streams: dict[str, Tensor]
+    targets: dict[str, Tensor]
+    failures: list[tuple[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch with its tensors on `device`."""
+        self.streams = {name: x.to(device, non_blocking=True) for name, x in self.streams.items()}
+        self.targets = {task: y.to(device, non_blocking=True) for task, y in self.targets.items()}
+        return self
+
+    def pin_memory(self) -> "Batch":
+        """Called by the loader on a GPU machine."""
+        self.streams = {name: x.pin_memory() for name, x in self.streams.items()}
+        return self
+
+
+class EvaluationClips(Dataset[Sample]):
+    """Clips as evaluation sees them: float32 [V,T,C,H,W], nothing drawn."""
+
+    def __init__(self, manifest: Manifest, preprocessing: Preprocessing, views: Views) -> None:
+        self.manifest = manifest
+        self.preprocessing = preprocessing
+        self.views = views
+
+    def __getitem__(self, place: Place) -> Sample:
+        clip = self.manifest[place.clip]
+        targets = {task: int(numbers[place.clip]) for task, numbers in self.manifest.labels.items()}
+        try:
+            return Sample(clip.id, place.clip, self.preprocessing.read(clip, self.views), targets)
+        except DataError as problem:
+            return Sample(clip.id, place.clip, failure=str(problem))
+
+
+class TrainingClips(Dataset[Sample]):
+    """Clips as training sees them: float32 [T,C,H,W], drawn anew in every epoch."""
+
+    def __init__(
+        self, manifest: Manifest, preprocessing: Preprocessing, settings: AugmentSettings, seed: int
+    ) -> None:
+        self.manifest = manifest
+        self.preprocessing = preprocessing
+        self.settings = settings
+        self.seed = seed
+        self.may_flip = settings.flip_is_harmless or all(manifest.mirror.get(task) for task in manifest.tasks)
+        self.mirrored = {
+            task: np.array([names.index(manifest.mirror.get(task, {}).get(name, name)) for name in names])
+            for task, names in manifest.tasks.items()
+        }
+
+    def __getitem__(self, place: Place) -> Sample:
+        clip = self.manifest[place.clip]
+        rng = np.random.default_rng([self.seed, place.epoch, place.position])
+        settings = self.preprocessing.settings
+        targets = {task: int(numbers[place.clip]) for task, numbers in self.manifest.labels.items()}
+        streams: dict[str, NDArray[np.float32]] = {}
+        choose = chooser(settings, rng=rng if self.settings.shift_time else None)
+        try:
+            for name in settings.streams:
+                frames = open_stream(clip, name, self.preprocessing.streams[name]).read(choose).values
+                height, width = frames.shape[1:3]
+                view = view_box(height, width, settings.resize, settings.shorter_side)
+                aspect = (view[2] - view[0]) / (view[3] - view[1])
+                drawn = augment.draw(
+                    self.settings, rng, height, width, settings.size, self.may_flip, view, aspect
+                )
+                if drawn.flip:
+                    targets = {task: int(self.mirrored[task][number]) for task, number in targets.items()}
+                streams[name] = augment.apply_video(frames, drawn, settings.mean, settings.std)
+        except DataError as problem:
+            return Sample(clip.id, place.clip, failure=str(problem))
+        return Sample(clip.id, place.clip, streams, targets)
+
+
+def epoch_order(manifest: Manifest, seed: int, epoch: int, *, balanced: bool = False) -> NDArray[np.int64]:
+    """The clips of one epoch, in order, the same in every process.
+
+    Args:
+        balanced: draw with replacement so that every class of the first task comes equally often.
+    Returns:
+        int64 [len(manifest)], numbers of clips.
+    """
+    rng = np.random.default_rng([seed, epoch, 0x0E])
+    count = len(manifest)
+    if not balanced:
+        return rng.permutation(count).astype(np.int64)
+    targets = manifest.targets(next(iter(manifest.tasks)))
+    chance = 1.0 / np.bincount(targets)[targets]
+    return rng.choice(count, size=count, p=chance / chance.sum()).astype(np.int64)
+
+
+def training_batches(
+    order: NDArray[np.int64], epoch: int, batch: int, accumulate: int, first_step: int = 0
+) -> list[list[Place]]:
+    """The micro-batches of an epoch from `first_step` on: `accumulate` of them make an optimiser step.
+
+    The last step holds what is left; its micro-batches may be short or empty, so that every step has
+    `accumulate` of them.
+    """
+    window = batch * accumulate
+    batches = []
+    for start in range(first_step * window, len(order), window):
+        for part in range(accumulate):
+            begin = start + part * batch
+            end = min(begin + batch, start + window)
+            numbers = order[begin:end]
+            batches.append([Place(int(n), epoch, begin + i) for i, n in enumerate(numbers)])
+    return batches
+
+
+def steps_per_epoch(clips: int, batch: int, accumulate: int) -> int:
+    """Optimiser steps in one epoch, the short last one counted."""
+    return -(-clips // (batch * accumulate))
+
+
+class Batches:
+    """A loader whose workers live as long as it does; give it the places to read, get batches."""
+
+    def __init__(
+        self, clips: EvaluationClips | TrainingClips, workers: int, *, pin: bool = False, tasks: Sequence[str]
+    ) -> None:
+        self._places: list[list[Place]] = []
+        self._loader: DataLoader[Sample] = DataLoader(
+            clips,
+            batch_sampler=_Given(self._places),
+            num_workers=workers,
+            collate_fn=_Collate(tuple(tasks)),
+            pin_memory=pin,
+            persistent_workers=workers > 0,
+            prefetch_factor=4 if workers > 0 else None,
+            worker_init_fn=_one_thread,
+            generator=torch.Generator(),  # its own: the loader must not draw from training's randomness
+        )
+
+    def read(self, places: Sequence[list[Place]]) -> Iterator[Batch]:
+        """The batches of `places`, in that order."""
+        self._places[:] = places
+        yield from self._loader
+
+
+class _Given(Sampler[list[Place]]):
+    """A batch sampler that hands out whatever list it was made over holds at that time."""
+
+    def __init__(self, places: list[list[Place]]) -> None:
+        self._places = places
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        return iter(list(self._places))
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+@dataclass(frozen=True)
+class _Collate:
+    tasks: tuple[str, ...]
+
+    def __call__(self, samples: list[Sample]) -> Batch:
+        good = [sample for sample in samples if not sample.failure]
+        names = good[0].streams if good else ()
+        return Batch(
+            ids=[sample.id for sample in good],
+            clips=[sample.clip for sample in good],
+            streams={name: torch.from_numpy(np.stack([s.streams[name] for s in good])) for name in names},
+            targets={
+                task: torch.tensor([s.targets.get(task, UNLABELLED) for s in good], dtype=torch.int64)
+                for task in self.tasks
+            },
+            failures=[(sample.id, sample.failure) for sample in samples if sample.failure],
+        )
+
+
+def _one_thread(_worker: int) -> None:
+    """Workers share the cores with training: one thread each."""
+    torch.set_num_threads(1)

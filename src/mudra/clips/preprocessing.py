@@ -1,0 +1,111 @@
+"""Evaluation preprocessing: a clip's file becomes the numbers that a model takes. Imports no torch.
+
+One object serves training (where nothing is drawn), evaluation, prediction, export and live, and it
+travels in the bundle: the recogniser that was evaluated is the recogniser that runs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mudra.clips.pixels import normalise, resize, view_box
+from mudra.clips.sampling import chooser
+from mudra.errors import DataError, RecipeError
+from mudra.recipe import ClipSettings
+from mudra.sources import open_source
+from mudra.types import Clip, Source, Stream, StreamInfo
+
+
+@dataclass(frozen=True)
+class Views:
+    """How often one clip is looked at: `clips` places in time x `crops` places in the picture."""
+
+    clips: int = 1
+    crops: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "Views":
+        """Read `10x3`: ten places in time, three crops of each.
+
+        Raises:
+            RecipeError: anything else.
+        """
+        clips, cross, crops = text.partition("x")
+        if not (cross and clips.isdecimal() and crops.isdecimal() and int(clips) and int(crops)):
+            raise RecipeError(f"--views: found {text!r}; expected places in time x crops, such as 10x3.")
+        return cls(int(clips), int(crops))
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What is looked at in a clip and how it is scaled: settings plus what is known of the streams."""
+
+    settings: ClipSettings
+    streams: Mapping[str, StreamInfo]
+
+    def __post_init__(self) -> None:
+        for name in self.settings.streams:
+            if name not in self.streams:
+                known = ", ".join(self.streams) or "none"
+                raise RecipeError(f"clip.streams: the data has no stream {name!r}; it has {known}.")
+            if self.streams[name].kind != "video":
+                kind = self.streams[name].kind
+                raise RecipeError(f"clip.streams: {name!r} is of kind {kind!r}; models read video so far.")
+
+    @property
+    def inputs(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each stream without the batch: video is (T, C, H, W)."""
+        size = self.settings.size
+        return dict.fromkeys(self.settings.streams, (self.settings.frames, 3, size, size))
+
+    def read(self, clip: Clip, views: Views = Views()) -> dict[str, NDArray[np.float32]]:
+        """Read a clip as evaluation sees it, decoding it once however many views are taken.
+
+        Returns:
+            float32 [V,T,C,H,W] by stream, V = views.clips x views.crops.
+        Raises:
+            DataError: a stream is missing or cannot be decoded.
+        """
+        return {
+            name: self.video(self._stream(clip, name, views).values, views) for name in self.settings.streams
+        }
+
+    def video(self, frames: NDArray[np.uint8], views: Views = Views()) -> NDArray[np.float32]:
+        """Scale the chosen frames of one clip.
+
+        Args:
+            frames: uint8 [clips x T,H,W,3], the frames of one place in time after the other.
+        Returns:
+            float32 [V,T,3,size,size].
+        """
+        settings = self.settings
+        height, width = frames.shape[1:3]
+        looks = []
+        for part in np.split(frames, views.clips):
+            for crop in range(views.crops):
+                box = view_box(height, width, settings.resize, settings.shorter_side, crop, views.crops)
+                small = resize(part, settings.size, settings.size, box)
+                looks.append(normalise(small, settings.mean, settings.std))
+        return np.stack(looks)
+
+    def _stream(self, clip: Clip, name: str, views: Views) -> Stream:
+        """The frames of every place in time, chosen in one pass over the file."""
+        choosers = [chooser(self.settings, clip=place, clips=views.clips) for place in range(views.clips)]
+        source = open_stream(clip, name, self.streams[name])
+        return source.read(lambda times: np.concatenate([choose(times) for choose in choosers]))
+
+
+def open_stream(clip: Clip, name: str, info: StreamInfo) -> Source:
+    """The source of one stream of a clip.
+
+    Raises:
+        DataError: the clip has no such stream, or its file cannot be opened.
+    """
+    if name not in clip.streams:
+        have = ", ".join(clip.streams) or "none"
+        raise DataError(
+            f"clip {clip.id!r}: it has no stream {name!r}, only {have}. Add it, or leave the clip out."
+        )
+    return open_source(clip.streams[name], info.kind, fps=info.fps, start=clip.start, stop=clip.stop)

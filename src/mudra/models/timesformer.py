@@ -1,0 +1,300 @@
+"""TimeSformer: attention along time, then along space.
+
+Source: Bertasius, Wang and Torresani, "Is space-time attention all you need for video understanding?",
+ICML 2021, arXiv:2102.05095. Two published forms of its class token are here:
+
+    per_clip   one class token per clip, which temporal attention leaves out; spatial attention sees it in
+               every frame and its answers are averaged. The authors' weights, with `temporal_dense`.
+    per_frame  one class token in each frame, treated as any token in both attentions; the frames' class
+               tokens are averaged before the classifier.
+
+Departs from them: in the last layer only what the classifier reads (the class tokens) is computed; the
+logits are the same. Stochastic depth skips the temporal branch after `temporal_dense`, not before it.
+
+Axes: B clips, T frames, P patches of a frame, N = 1 + P tokens of a frame (class token first), D width,
+L all tokens of a clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mudra.errors import ModelError
+from mudra.models.layers import MLP, AttentionMethod, DropPath, SelfAttention, TaskHeads, start_small
+from mudra.models.positions import resize_space, resize_time
+from mudra.models.stems import ConvolutionStem, LinearStem, with_differences
+from mudra.settings import Settings
+
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+class TimeSformerSettings(Settings):
+    """What a recipe may say of a TimeSformer.
+
+    attention: `divided` is time, then space; `joint` lets all tokens of the clip see each other;
+        `space_only` looks at each frame alone and averages the frames.
+    class_token: see the top of this file.
+    temporal_dense: a second linear layer after temporal attention, started at zero.
+    mlp_ratio: hidden width of the MLP as a multiple of `width`.
+    dropout: after the embedding, the projections and inside the MLP. attention_dropout: of attention
+        weights; None is the same as `dropout`. head_dropout: before the classifier.
+    drop_path: rate of stochastic depth in the last layer; it rises linearly from 0 in the first.
+    stem: `linear` cuts patches; `conv` is a pyramid of convolutions, better when training from scratch.
+    frame_differences: show the stem each frame's change since the one before as well.
+    gradient_checkpointing: keep only the layers' inputs for the backward pass and compute the rest again.
+    attention_method: how attention is computed, not what; `auto` goes by length and device.
+    """
+
+    kind: Literal["timesformer"] = "timesformer"
+    width: Positive = 768
+    depth: Positive = 12
+    heads: Positive = 12
+    patch: Positive = 16
+    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
+    attention: Literal["divided", "joint", "space_only"] = "divided"
+    class_token: Literal["per_frame", "per_clip"] = "per_frame"
+    temporal_dense: bool = False
+    qkv_bias: bool = True
+    norm_eps: Annotated[float, Field(gt=0)] = 1e-5
+    dropout: Rate = 0.0
+    attention_dropout: Rate | None = None
+    head_dropout: Rate = 0.0
+    drop_path: Rate = 0.0
+    stem: Literal["linear", "conv"] = "linear"
+    frame_differences: bool = False
+    gradient_checkpointing: bool = False
+    attention_method: AttentionMethod = "auto"
+
+
+def attention_layer(settings: TimeSformerSettings, second_projection: bool = False) -> SelfAttention:
+    """Self-attention as the settings have it."""
+    rate = settings.dropout if settings.attention_dropout is None else settings.attention_dropout
+    return SelfAttention(
+        settings.width,
+        settings.heads,
+        bias=settings.qkv_bias,
+        dropout=settings.dropout,
+        attention_dropout=rate,
+        second_projection=second_projection,
+        method=settings.attention_method,
+    )
+
+
+class TemporalBranch(nn.Module):
+    """Each place looks along time: norm, then attention. [B, T, places, D] in, what is to be added out."""
+
+    def __init__(self, settings: TimeSformerSettings) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(settings.width, settings.norm_eps)
+        self.attention = attention_layer(settings, second_projection=settings.temporal_dense)
+
+    def start_closed(self) -> None:
+        """Let the branch add nothing at first, as the authors do with their second linear layer."""
+        if self.attention.dense is not None:
+            nn.init.zeros_(self.attention.dense.weight)
+
+    def forward(self, x_BTPD: Tensor) -> Tensor:
+        return self.attention(self.norm(x_BTPD))
+
+
+class Block(nn.Module):
+    """One layer with a class token in each frame: time (unless `temporal` is None), space, MLP.
+
+    Joint attention is the same layer on a clip whose tokens all stand in one long frame.
+    """
+
+    def __init__(self, settings: TimeSformerSettings, temporal: nn.Module | None, drop_path: float) -> None:
+        super().__init__()
+        self.temporal = temporal
+        self.norm_space = nn.LayerNorm(settings.width, settings.norm_eps)
+        self.space = attention_layer(settings)
+        self.norm_mlp = nn.LayerNorm(settings.width, settings.norm_eps)
+        self.mlp = MLP(settings.width, round(settings.width * settings.mlp_ratio), settings.dropout)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x_BLD: Tensor, frames: int, keep: int | None = None) -> Tensor:
+        """[B, frames x N, D] in, the same out; with `keep`, the first `keep` tokens of each frame alone."""
+        x_BTND = x_BLD.unflatten(1, (frames, -1))
+        x_BTND = self.after_time(x_BTND)
+        x_BTND = x_BTND[:, :, :keep] + self.drop_path(self.within_frames(x_BTND, keep))
+        x_BTND = x_BTND + self.drop_path(self.mlp(self.norm_mlp(x_BTND)))
+        return x_BTND.flatten(1, 2)
+
+    def after_time(self, x_BTND: Tensor) -> Tensor:
+        """The tokens after they have looked along time."""
+        return x_BTND if self.temporal is None else x_BTND + self.drop_path(self.temporal(x_BTND))
+
+    def within_frames(self, x_BTND: Tensor, keep: int | None) -> Tensor:
+        """The spatial branch: the tokens of a frame see each other."""
+        frames = self.norm_space(x_BTND).flatten(0, 1)
+        return self.space(frames, keep).unflatten(0, x_BTND.shape[:2])
+
+
+class ClipTokenBlock(Block):
+    """One layer with one class token per clip, the first of its 1 + T x P tokens: divided attention only."""
+
+    def forward(self, x_BLD: Tensor, frames: int, keep: int | None = None) -> Tensor:
+        """[B, 1 + frames x P, D] in, the same out; with `keep`, the class token alone."""
+        token_B1D, x_BTPD = x_BLD[:, :1], x_BLD[:, 1:].unflatten(1, (frames, -1))
+        x_BTPD = self.after_time(x_BTPD)
+        x_BTND = torch.cat([token_B1D[:, None].expand(-1, frames, -1, -1), x_BTPD], dim=2)
+        seen_BTND = self.drop_path(self.within_frames(x_BTND, keep))
+        x_BLD = token_B1D + seen_BTND[:, :, 0].mean(1, keepdim=True)
+        if keep is None:
+            x_BLD = torch.cat([x_BLD, (x_BTPD + seen_BTND[:, :, 1:]).flatten(1, 2)], dim=1)
+        return x_BLD + self.drop_path(self.mlp(self.norm_mlp(x_BLD)))
+
+
+def make_block(settings: TimeSformerSettings, drop_path: float) -> Block:
+    """One layer of the kind that the settings ask for."""
+    if settings.attention != "divided":
+        return Block(settings, None, drop_path)
+    kind = ClipTokenBlock if settings.class_token == "per_clip" else Block
+    return kind(settings, TemporalBranch(settings), drop_path)
+
+
+class TimeSformer(nn.Module):
+    """The network: {"video": [B, T, C, H, W]} -> {task: logits [B, classes]}.
+
+    A clip may have another number of frames, or another size (a multiple of the patch), than the model
+    was built for: its positions are then interpolated.
+
+    Args:
+        inputs: {"video": (T, C, H, W)}, what one clip looks like.
+        classes: number of classes of each task.
+    Raises:
+        ModelError: settings that contradict each other or the inputs.
+    """
+
+    Settings: ClassVar[type[TimeSformerSettings]] = TimeSformerSettings
+
+    def __init__(
+        self, settings: TimeSformerSettings, inputs: Mapping[str, tuple[int, ...]], classes: Mapping[str, int]
+    ) -> None:
+        super().__init__()
+        require_sense(settings)
+        self.settings = settings
+        self.frames, self.channels, self.grid = clip_shape(inputs, settings.patch)
+        channels = self.channels * (2 if settings.frame_differences else 1)
+        stem = ConvolutionStem if settings.stem == "conv" else LinearStem
+        self.stem = stem(channels, settings.width, settings.patch)
+        self.class_token = nn.Parameter(torch.zeros(settings.width))
+        self.space_positions = nn.Parameter(torch.zeros(1 + self.grid[0] * self.grid[1], settings.width))
+        self.time_positions: nn.Parameter | None = None
+        if settings.attention != "space_only":
+            self.time_positions = nn.Parameter(torch.zeros(self.frames, settings.width))
+        self.dropout = nn.Dropout(settings.dropout)
+        steps = max(settings.depth - 1, 1)
+        self.blocks = nn.ModuleList(
+            make_block(settings, settings.drop_path * index / steps) for index in range(settings.depth)
+        )
+        self.norm = nn.LayerNorm(settings.width, settings.norm_eps)
+        self.heads = TaskHeads(settings.width, classes, settings.head_dropout)
+        self.apply(start_small)
+        for module in self.modules():
+            if isinstance(module, TemporalBranch):
+                module.start_closed()
+
+    def forward(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return self.heads(self.features(streams["video"]))
+
+    def features(self, video_BTCHW: Tensor) -> Tensor:
+        """What the classifiers read: [B, T, C, H, W] -> [B, D]."""
+        require_video(video_BTCHW, self.channels, self.settings.patch)
+        frames, class_tokens = video_BTCHW.shape[1], 1
+        x_BLD = self.embed(video_BTCHW)
+        if self.settings.attention == "joint":  # the whole clip is one long frame, class tokens first
+            frames, class_tokens = 1, 1 if self.settings.class_token == "per_clip" else frames
+        for index, block in enumerate(self.blocks, start=1):
+            keep = class_tokens if index == len(self.blocks) else None
+            if self.settings.gradient_checkpointing and torch.is_grad_enabled():
+                x_BLD = checkpoint(block, x_BLD, frames, keep, use_reentrant=False)
+            else:
+                x_BLD = block(x_BLD, frames, keep)
+        if self.settings.class_token == "per_frame":
+            return self.norm(x_BLD).mean(1)
+        return self.norm(x_BLD.mean(1))
+
+    def embed(self, video_BTCHW: Tensor) -> Tensor:
+        """The clip as tokens with their positions: [B, T x N, D], or [B, class tokens + T x P, D]."""
+        frames, patch = video_BTCHW.shape[1], self.settings.patch
+        grid = video_BTCHW.shape[3] // patch, video_BTCHW.shape[4] // patch
+        if self.settings.frame_differences:
+            video_BTCHW = with_differences(video_BTCHW)
+        x_BTPD = self.stem(video_BTCHW.flatten(0, 1)).unflatten(0, (-1, frames))
+        token_TD = (self.class_token + self.space_positions[0]).expand(frames, -1)
+        positions_TPD = resize_space(self.space_positions[1:], self.grid, grid)[None]
+        per_clip = self.settings.class_token == "per_clip" and self.settings.attention != "space_only"
+        if self.time_positions is not None:
+            time_TD = resize_time(self.time_positions, frames)
+            positions_TPD = positions_TPD + time_TD[:, None]
+            token_TD = token_TD[:1] if per_clip else token_TD + time_TD
+        x_BTPD = x_BTPD + positions_TPD
+        if per_clip or self.settings.attention == "joint":
+            token_BTD = token_TD.expand(len(x_BTPD), -1, -1)
+            return self.dropout(torch.cat([token_BTD, x_BTPD.flatten(1, 2)], dim=1))
+        token_BT1D = token_TD[:, None].expand(len(x_BTPD), -1, -1, -1)
+        return self.dropout(torch.cat([token_BT1D, x_BTPD], dim=2).flatten(1, 2))
+
+    def undecayed(self) -> set[str]:
+        """Parameters that weight decay must leave alone, beside those with one axis."""
+        names = {"class_token", "space_positions", "time_positions"}
+        return names & dict(self.named_parameters()).keys()
+
+
+def require_sense(settings: TimeSformerSettings) -> None:
+    """Raise ModelError where settings contradict each other."""
+    if settings.temporal_dense and settings.attention != "divided":
+        raise ModelError(
+            f"model.temporal_dense: found true with attention: {settings.attention}, which has no temporal "
+            "branch; expected attention: divided; choose it or leave temporal_dense out"
+        )
+
+
+def clip_shape(inputs: Mapping[str, tuple[int, ...]], patch: int) -> tuple[int, int, tuple[int, int]]:
+    """Frames, channels and patch grid of a clip.
+
+    Raises:
+        ModelError: no video, not four numbers, or frames that patches do not fill.
+    """
+    shape = inputs.get("video")
+    if shape is None or len(inputs) > 1:
+        found = ", ".join(inputs) or "nothing"
+        raise ModelError(
+            f"model timesformer: found the streams {found}; expected video alone; set `clip.streams: [video]`"
+        )
+    if len(shape) != 4 or min(shape) < 1:
+        raise ModelError(
+            f"model timesformer, video: found a clip of shape {tuple(shape)}; expected (frames, channels, "
+            "height, width), each at least 1; see `clip.frames` and `clip.size`"
+        )
+    frames, channels, height, width = shape
+    require_patches_fill(height, width, patch)
+    return frames, channels, (height // patch, width // patch)
+
+
+def require_video(video_BTCHW: Tensor, channels: int, patch: int) -> None:
+    """Raise ModelError where a batch is not [B, T, channels, H, W] of whole patches."""
+    shape = tuple(video_BTCHW.shape)
+    if len(shape) != 5 or shape[2] != channels or 0 in shape:
+        raise ModelError(
+            f"model timesformer, video: found a batch of shape {shape}; expected [clips, frames, {channels}, "
+            "height, width]; put single clips in a batch of one and channels before height"
+        )
+    require_patches_fill(shape[3], shape[4], patch)
+
+
+def require_patches_fill(height: int, width: int, patch: int) -> None:
+    """Raise ModelError where a frame is not made of whole patches."""
+    if height % patch or width % patch:
+        raise ModelError(
+            f"model timesformer, video: found frames of {height}x{width}; expected multiples of model.patch, "
+            f"{patch}; change `clip.size` or `model.patch`"
+        )

@@ -1,0 +1,32 @@
+"""Everything after the model: saved scores, and what is computed from them alone."""
+
+from mudra.predictions.breakdown import (
+    ClassFigures,
+    confused_pairs,
+    confusion,
+    hardest,
+    per_class,
+    reliability,
+    worst_first,
+)
+from mudra.predictions.metrics import overfitting_gap, read_metrics, summarise, write_metrics
+from mudra.predictions.scores import PredictionTable, TaskScores
+from mudra.predictions.table import read, write
+
+__all__ = [
+    "ClassFigures",
+    "PredictionTable",
+    "TaskScores",
+    "confused_pairs",
+    "confusion",
+    "hardest",
+    "overfitting_gap",
+    "per_class",
+    "read",
+    "read_metrics",
+    "reliability",
+    "summarise",
+    "worst_first",
+    "write",
+    "write_metrics",
+]

@@ -1,0 +1,441 @@
+"""The typed recipe: which data, what is looked at, which model, how it is trained.
+
+A recipe is YAML 1.2 (`no` stays a word, duplicate keys are errors). Its sections are read one by
+one into typed settings; a section with a `kind` is looked up in one plain table, and its class is
+imported only then. A recipe can name a kind, never code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from mudra.errors import RecipeError, did_you_mean
+from mudra.settings import Settings, parse
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]  # a dropout rate: 1 would drop everything
+Above0 = Annotated[float, Field(gt=0)]
+AtLeast0 = Annotated[float, Field(ge=0)]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Holdout(Settings):
+    """Validation clips carved out of train on purpose, whole groups at a time."""
+
+    by: Literal["group", "clip"] = "group"
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+class DataSettings(Settings):
+    """What every kind of data set has. A kind adds its own keys and `read(folder)`.
+
+    tasks: which tasks are trained; None is all that the data has.
+    """
+
+    kind: str
+    tasks: tuple[str, ...] | None = None
+    holdout: Holdout | None = None
+
+    def class_counts(self) -> dict[str, int]:
+        """Classes by task where the kind fixes them; {} where only the files tell."""
+        return {}
+
+
+class ClipSettings(Settings):
+    """What is looked at: which moments of a clip, at which size.
+
+    sampling: `even` spreads the frames over the whole clip (after keeping every `stride`-th),
+        `strided` takes a window of neighbours `stride` apart, `segments` takes one moment of each
+        equal part of the clip (a random one in training).
+    resize: `stretch` ignores the aspect ratio; `crop` brings the shorter side to `size` x
+        `shorter_side` and looks at the centre.
+    """
+
+    streams: tuple[str, ...] = ("video",)
+    frames: Positive = 16
+    sampling: Literal["even", "strided", "segments"] = "even"
+    stride: Positive = 1
+    size: Annotated[int, Field(ge=8, le=4096)] = 224
+    resize: Literal["stretch", "crop"] = "crop"
+    shorter_side: Annotated[float, Field(ge=1, le=4)] = 1.0
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[Above0, Above0, Above0] = IMAGENET_STD
+
+
+class AugmentSettings(Settings):
+    """How training clips are altered; drawn once per clip, the same for all its frames.
+
+    crop: the share of the picture's area that a random resized crop keeps, from..to; None is off.
+    flip: probability of a horizontal flip. Classes of the data's `mirror` table are swapped with it;
+        without that table clips are not flipped unless `flip_is_harmless` says that no class has a side.
+    brightness, contrast, saturation: largest relative change. hue: largest turn, in turns (0.5 is all).
+    rotate: largest angle in degrees. shift_time: the sampled moments may start anywhere they fit.
+    """
+
+    crop: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] | None = None
+    crop_ratio: tuple[Above0, Above0] = (3 / 4, 4 / 3)
+    flip: Share = 0.0
+    flip_is_harmless: bool = False
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    saturation: Share = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    grey: Share = 0.0
+    erase: Share = 0.0
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    shift_time: bool = True
+    mixup: AtLeast0 = 0.0
+    cutmix: AtLeast0 = 0.0
+    mix_share: Share = 1.0
+
+
+class LossSettings(Settings):
+    """Cross-entropy, with what makes it gentler or fairer.
+
+    class_weights: `balanced` weighs a class by the inverse of its share of train.
+    task_weights: weight of each task in the sum; a task not named weighs 1.
+    """
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    task_weights: dict[str, AtLeast0] = Field(default_factory=dict)
+
+
+class OptimSettings(Settings):
+    """AdamW. Norms, biases, positions and tokens are never decayed."""
+
+    lr: Above0 = 1e-3
+    weight_decay: AtLeast0 = 0.05
+    betas: tuple[Rate, Rate] = (0.9, 0.999)
+    eps: Above0 = 1e-8
+
+
+class ConstantSchedule(Settings):
+    """The same rate throughout, after a linear warm-up."""
+
+    kind: Literal["constant"] = "constant"
+    warmup_epochs: AtLeast0 = 0.0
+
+
+class CosineSchedule(Settings):
+    """Linear warm-up, then half a cosine down to `final` x the peak rate."""
+
+    kind: Literal["cosine"] = "cosine"
+    warmup_epochs: AtLeast0 = 0.0
+    final: Share = 0.0
+
+
+class PlateauSchedule(Settings):
+    """The rate times `factor` when the validation loss has not fallen for `patience` epochs."""
+
+    kind: Literal["plateau"] = "plateau"
+    warmup_epochs: AtLeast0 = 0.0
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    patience: Count = 5
+    min_lr: AtLeast0 = 0.0
+
+
+Schedule = ConstantSchedule | CosineSchedule | PlateauSchedule
+
+
+class TrainSettings(Settings):
+    """The loop.
+
+    batch: clips that one optimiser step sees on one process, `accumulate` times in a row.
+    precision: `fp32`, or autocast to `bf16` / `fp16` (with a gradient scaler).
+    matmul: how float32 products are computed, as torch.set_float32_matmul_precision takes it.
+    early_stop: epochs without a lower validation loss before the end; None trains them all.
+    ema: decay of an exponential moving average of the weights, which is then what is evaluated.
+    sampling: `balanced` draws every class equally often.
+    save_every: optimiser steps between checkpoints; None saves at the end of each epoch.
+    workers: loader processes; 0 reads in the training process. The samples do not depend on it.
+    decode_failures: the share of training clips that may be undecodable before training stops.
+    """
+
+    epochs: Positive = 50
+    batch: Positive = 16
+    accumulate: Positive = 1
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    matmul: Literal["highest", "high", "medium"] = "highest"
+    compile: bool = False
+    clip_norm: Above0 | None = None
+    early_stop: Positive | None = None
+    ema: Rate | None = None
+    sampling: Literal["shuffle", "balanced"] = "shuffle"
+    seed: Count = 0
+    workers: Count = 2
+    save_every: Positive | None = None
+    log_every: Positive = 10
+    decode_failures: Share = 0.01
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+# The one table from a recipe's `kind` to its class. A class is imported only when its kind is named.
+KINDS: Mapping[str, Mapping[str, str]] = {
+    "data": {
+        "folder": "mudra.datasets.folder:Folder",
+        "jester": "mudra.datasets.jester:Jester",
+        "puppets": "mudra.datasets.puppets:Puppets",
+    },
+    "model": {
+        "timesformer": "mudra.models.timesformer:TimeSformer",
+    },
+    "schedule": {
+        "constant": "mudra.recipe:ConstantSchedule",
+        "cosine": "mudra.recipe:CosineSchedule",
+        "plateau": "mudra.recipe:PlateauSchedule",
+    },
+}
+
+
+def kind_class(section: str, kind: Any, place: str) -> Any:
+    """The class that a section's `kind` names.
+
+    Raises:
+        RecipeError: no such kind in the table.
+    """
+    table = KINDS[section]
+    if not isinstance(kind, str) or kind not in table:
+        hint = did_you_mean(str(kind), table)
+        raise RecipeError(f"{place}, kind: found {kind!r}; expected one of {', '.join(table)}.{hint}")
+    module, name = table[kind].split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+SECTIONS: Mapping[str, type[Settings] | None] = {  # None: the section's `kind` says which
+    "data": None,
+    "clip": ClipSettings,
+    "augment": AugmentSettings,
+    "model": None,
+    "loss": LossSettings,
+    "optim": OptimSettings,
+    "schedule": None,
+    "train": TrainSettings,
+}
+DEFAULT_KINDS = {"data": "folder", "schedule": "constant"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training, each section typed. Built by `load`."""
+
+    name: str
+    data: DataSettings
+    clip: ClipSettings
+    augment: AugmentSettings
+    model: Settings
+    loss: LossSettings
+    optim: OptimSettings
+    schedule: Schedule
+    train: TrainSettings
+    about: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def tree(self) -> dict[str, Any]:
+        """The recipe as plain values, every default written out: enough to repeat it."""
+        return {section: getattr(self, section).model_dump(mode="json") for section in SECTIONS}
+
+    def with_data(self, kind: str) -> Recipe:
+        """The same recipe on a data set of another kind; the held-out share stays as the recipe has it."""
+        if self.data.kind == kind:
+            return self
+        kept = {"kind": kind, "holdout": self.tree()["data"]["holdout"]}
+        return replace(self, data=parse(kind_class("data", kind, "data"), kept, "data"))
+
+
+def load(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe by its name in the catalogue or by its file, with `section.key=value` changes.
+
+    Raises:
+        RecipeError: not found, not YAML, an unknown key or a bad value, in one line.
+    """
+    place, text = _find(name)
+    tree = _with_bases(read_yaml(text, place), place, seen=(str(name),))
+    for change in overrides:
+        _override(tree, change)
+    return resolve(tree, place, name=Path(name).stem, about=header(text))
+
+
+def resolve(
+    tree: Mapping[str, Any], place: str, *, name: str = "", about: Mapping[str, str] | None = None
+) -> Recipe:
+    """Turn plain values into a recipe; `place` begins every error."""
+    for key in tree:
+        if key not in SECTIONS:
+            raise RecipeError(
+                f"{place}: unknown section {key!r}.{did_you_mean(key, SECTIONS)} Sections: {', '.join(SECTIONS)}."
+            )
+    sections: dict[str, Any] = {}
+    for section, settings in SECTIONS.items():
+        values = dict(_section(tree, section, place))
+        where = f"{place}, {section}"
+        if settings is None:
+            kind = values.setdefault("kind", DEFAULT_KINDS.get(section))
+            settings = _settings_of(kind_class(section, kind, where))
+        sections[section] = parse(settings, values, where)
+    recipe = Recipe(name=name, about=about or {}, **sections)
+    _refuse_contradictions(recipe, place)
+    return recipe
+
+
+def catalogue() -> list[str]:
+    """Names of the recipes that come with mudra."""
+    return sorted(Path(str(entry)).stem for entry in _shelf().iterdir() if entry.name.endswith(".yaml"))
+
+
+def header(text: str) -> dict[str, str]:
+    """What the comments at the top of a recipe state: its title, Run, Source, Reported, Ours.
+
+    >>> header("# Jester, from scratch.\\n# Run: mudra train x\\ndata: {}")
+    {'Title': 'Jester, from scratch.', 'Run': 'mudra train x'}
+    """
+    stated: dict[str, str] = {}
+    key = "Title"
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        found = re.match(r"#\s{0,3}(\w+):\s+(.*)", line)
+        if found:
+            key = found[1]
+            stated[key] = found[2].strip()
+        else:
+            stated[key] = f"{stated.get(key, '')} {line.lstrip('# ').strip()}".strip()
+    return stated
+
+
+def read_yaml(text: str, place: str) -> dict[str, Any]:
+    """YAML 1.2 of plain values: no tags, no aliases, no duplicate keys.
+
+    Raises:
+        RecipeError: with the line where reading stopped.
+    """
+    if re.search(r"(^|[\s\[{,:-])[&*!][\w!]", re.sub(r"#.*|\"[^\"]*\"|'[^']*'", "", text)):
+        raise RecipeError(
+            f"{place}: found a YAML tag, anchor or alias; recipes are plain values. Write it out."
+        )
+    try:
+        tree = YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError, RecursionError) as problem:
+        raise RecipeError(f"{place}: not YAML: {' '.join(str(problem).split())[:300]}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
+        raise RecipeError(
+            f"{place}: expected sections such as `model:` at the top, found {type(tree).__name__}."
+        )
+    return tree
+
+
+def write_yaml(tree: Mapping[str, Any]) -> str:
+    """Plain values as YAML, sections in their order."""
+    out = StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.dump(dict(tree), out)
+    return out.getvalue()
+
+
+def _shelf() -> Any:
+    return files("mudra") / "recipes"
+
+
+def _find(name: str | Path) -> tuple[str, str]:
+    """Place and text of a recipe: a file if it looks like one, else the catalogue."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            return f"recipe {path}", path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as problem:
+            raise RecipeError(
+                f"recipe {path}: cannot be read ({problem}). Give a YAML file that exists."
+            ) from None
+    known = catalogue()
+    if str(name) not in known:
+        raise RecipeError(
+            f"recipe {str(name)!r}: there is none of this name.{did_you_mean(str(name), known)} "
+            "`mudra recipes` lists them; a file of your own ends in .yaml."
+        )
+    return f"recipe {name}", (_shelf() / f"{name}.yaml").read_text("utf-8")
+
+
+def _with_bases(tree: dict[str, Any], place: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    """Lay a recipe over the one that it `extends`."""
+    base_name = tree.pop("extends", None)
+    if base_name is None:
+        return tree
+    if not isinstance(base_name, str) or base_name in seen:
+        raise RecipeError(
+            f"{place}, extends: found {base_name!r}; expected another recipe's name, without a circle."
+        )
+    base_place, text = _find(base_name)
+    base = _with_bases(read_yaml(text, base_place), base_place, (*seen, base_name))
+    for section, values in tree.items():
+        below = base.get(section)
+        if isinstance(below, dict) and isinstance(values, dict) and _same_kind(below, values):
+            base[section] = {**below, **values}
+        else:  # another kind has other keys: nothing of the base's applies
+            base[section] = values
+    return base
+
+
+def _same_kind(below: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    return "kind" not in values or values["kind"] == below.get("kind")
+
+
+def _override(tree: dict[str, Any], change: str) -> None:
+    """Apply one `section.key=value`; the value is read as YAML. A new `kind` empties its section."""
+    path, equals, text = change.partition("=")
+    *parents, key = path.split(".")
+    if not equals or not parents or not key:
+        raise RecipeError(f"override {change!r}: expected section.key=value, for example optim.lr=3e-4.")
+    here = tree
+    for part in parents:
+        here = here.setdefault(part, {})
+        if not isinstance(here, dict):
+            raise RecipeError(f"override {change!r}: {part!r} holds a value, not keys.")
+    value = read_yaml(f"value: {text}", f"override {change!r}").get("value")
+    if key == "kind" and here.get("kind") != value:
+        here.clear()
+    here[key] = value
+
+
+def _section(tree: Mapping[str, Any], section: str, place: str) -> Mapping[str, Any]:
+    values = tree.get(section)
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        raise RecipeError(f"{place}, {section}: expected keys and values, found {values!r}.")
+    return values
+
+
+def _settings_of(found: Any) -> type[Settings]:
+    """The settings class of a kind: the class itself, or what a model names as its `Settings`."""
+    settings: type[Settings] = getattr(found, "Settings", found)
+    return settings
+
+
+def _refuse_contradictions(recipe: Recipe, place: str) -> None:
+    """Settings that are fine alone and senseless together."""
+    crop = recipe.augment.crop
+    if crop is not None and crop[0] > crop[1]:
+        raise RecipeError(f"{place}, augment.crop: found {list(crop)}; expected the smaller share first.")
+    if recipe.schedule.warmup_epochs > recipe.train.epochs:
+        raise RecipeError(
+            f"{place}, schedule.warmup_epochs: found {recipe.schedule.warmup_epochs}, more than the "
+            f"{recipe.train.epochs} epochs of the training. Shorten the warm-up or train longer."
+        )

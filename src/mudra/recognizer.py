@@ -1,0 +1,115 @@
+"""A trained model with its preprocessing and class names sealed in: load it, predict a file.
+
+The preprocessing is the very object that evaluation uses, so the accuracy that was measured is the
+accuracy that runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mudra.bundle import Bundle, load_weights, read_bundle, read_weights
+from mudra.clips.preprocessing import Views
+from mudra.clips.sampling import chooser
+from mudra.errors import DataError
+from mudra.models.scoring import log_probabilities
+from mudra.types import Clip, Prediction, Ranked
+
+
+class Recognizer:
+    """Answers which gesture, sign or action a clip shows. Made by `load`."""
+
+    def __init__(self, bundle: Bundle, model: nn.Module, device: torch.device) -> None:
+        self.bundle = bundle
+        self.model = model.to(device).eval()
+        self.device = device
+
+    @property
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        """Class names by task, in the order of the scores."""
+        return dict(self.bundle.tasks)
+
+    def predict(
+        self,
+        source: str | Path | Clip | NDArray[np.uint8],
+        *,
+        fps: float | None = None,
+        views: Views = Views(),  # noqa: B008
+    ) -> Prediction:
+        """Recognise one clip.
+
+        Args:
+            source: a video file, a folder of frames, a clip of a data set, or frames uint8 RGB [T,H,W,3].
+            fps: frames per second of a folder or array; the training data's by default.
+            views: looks at the clip, whose probabilities are averaged.
+        Returns:
+            every class of every task with its probability, the likeliest first.
+        Raises:
+            DataError: the source cannot be read.
+        """
+        looks = (
+            self._array(source, fps, views)
+            if isinstance(source, np.ndarray)
+            else self._clip(source, fps, views)
+        )
+        streams = {name: torch.from_numpy(x)[None].to(self.device) for name, x in looks.items()}
+        scores = log_probabilities(self.model, streams)
+        return Prediction(
+            {task: _ranked(self.bundle.tasks[task], log_BC[0].numpy()) for task, log_BC in scores.items()}
+        )
+
+    def _clip(
+        self, source: str | Path | Clip, fps: float | None, views: Views
+    ) -> dict[str, NDArray[np.float32]]:
+        preprocessing = self.bundle.preprocessing
+        if fps is not None:
+            streams = {name: replace(info, fps=fps) for name, info in preprocessing.streams.items()}
+            preprocessing = replace(preprocessing, streams=streams)
+        if not isinstance(source, Clip):
+            path = Path(source)
+            if not path.exists():
+                raise DataError(f"{path}: there is no such file; give a video, or a folder of frames.")
+            source = Clip(id=str(source), streams=dict.fromkeys(preprocessing.settings.streams, path))
+        return preprocessing.read(source, views)
+
+    def _array(self, frames: NDArray[Any], fps: float | None, views: Views) -> dict[str, NDArray[np.float32]]:
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
+            raise DataError(
+                f"frames: found {frames.dtype} {list(frames.shape)}; expected uint8 RGB [T,H,W,3], T >= 1."
+            )
+        preprocessing = self.bundle.preprocessing
+        name = preprocessing.settings.streams[0]
+        rate = fps or preprocessing.streams[name].fps or 25.0  # only ratios of times matter to a whole clip
+        times = np.arange(len(frames)) / rate
+        looks = [
+            chooser(preprocessing.settings, clip=i, clips=views.clips)(times) for i in range(views.clips)
+        ]
+        return {name: preprocessing.video(frames[np.concatenate(looks)], views)}
+
+
+def load(path: str | Path, device: Literal["auto", "cpu", "cuda"] = "auto") -> Recognizer:
+    """Load a recogniser from a run or a bundle. Nothing in the folder is executed.
+
+    Raises:
+        ModelError: there is no whole bundle.
+    """
+    folder = Path(path)
+    folder = folder if (folder / "config.json").is_file() else folder / "bundle"
+    bundle = read_bundle(folder)
+    model = bundle.build()
+    weights = folder / "model.safetensors"
+    load_weights(model, read_weights(weights), weights)
+    chosen = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
+    return Recognizer(bundle, model, torch.device(chosen))
+
+
+def _ranked(names: tuple[str, ...], logs: NDArray[np.float32]) -> tuple[Ranked, ...]:
+    order = np.argsort(-logs, kind="stable")
+    return tuple(Ranked(names[i], float(np.exp(logs[i]))) for i in order)

@@ -1,0 +1,64 @@
+"""The catalogue of recipes: what each is, how large, what its source reports and what was measured."""
+
+from __future__ import annotations
+
+import torch
+from rich.console import Group
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from mudra import recipe as recipes
+from mudra.bundle import build_model
+from mudra.models import count_parameters, flops
+from mudra.recipe import Recipe
+
+ASSUMED_CLASSES = {"label": 10}  # where only a user's files tell how many there are
+
+
+def counts(recipe: Recipe) -> tuple[int, float]:
+    """Trainable parameters, counted from the built model, and GFLOPs of one clip (2 per multiply-add)."""
+    size = recipe.clip.size
+    inputs = dict.fromkeys(recipe.clip.streams, (recipe.clip.frames, 3, size, size))
+    with torch.device("meta"):
+        model = build_model(recipe.model, inputs, recipe.data.class_counts() or ASSUMED_CLASSES)
+    return count_parameters(model), flops(model, inputs) / 1e9
+
+
+def catalogue_table() -> Table:
+    """All recipes, a row each."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("recipe", style="cyan", no_wrap=True)
+    table.add_column("parameters", justify="right")
+    table.add_column("GFLOPs", justify="right")
+    table.add_column("what it is")
+    table.add_column("reported", style="dim")
+    table.add_column("ours")
+    for name in recipes.catalogue():
+        recipe = recipes.load(name)
+        parameters, work = counts(recipe)
+        about = recipe.about
+        table.add_row(
+            name,
+            f"{parameters:,}",
+            f"{work:,.1f}",
+            about.get("Title", ""),
+            about.get("Reported", ""),
+            about.get("Ours", ""),
+        )
+    return table
+
+
+def recipe_page(name: str) -> Group:
+    """One recipe: what it states, exact counts, and the resolved YAML."""
+    recipe = recipes.load(name)
+    parameters, work = counts(recipe)
+    lines = [f"{recipe.about.get('Title', '')}"]
+    lines += [f"{key}: {text}" for key, text in recipe.about.items() if key != "Title"]
+    lines.append(f"trainable parameters: {parameters:,}")
+    lines.append(f"GFLOPs per clip: {work:,.2f}")
+    if not recipe.data.class_counts():
+        assumed = ", ".join(f"{count} classes of {task}" for task, count in ASSUMED_CLASSES.items())
+        lines.append(f"(counted with {assumed}; your data decides)")
+    yaml = Syntax(recipes.write_yaml(recipe.tree()), "yaml", background_color="default")
+    return Group(Text("\n".join(lines)), Text(""), yaml)

@@ -1,0 +1,121 @@
+"""What a run's folder holds for its report; what is missing or broken becomes a note, not an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mudra.errors import DataError
+from mudra.predictions import PredictionTable, read, read_metrics, summarise
+from mudra.reports.curves import TrainingLog, read_log
+
+ORDER = ("test", "val", "train")  # what a reader wants first
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunContents:
+    """Everything a report is made of. Absent parts are None or empty, each with a note that says so.
+
+    Attributes:
+        metrics, tables: by split, the most telling split first.
+        notes: what is missing or cannot be read, one line each.
+    """
+
+    name: str
+    recipe: str | None
+    environment: Mapping[str, Any] | None
+    config: Mapping[str, Any] | None
+    log: TrainingLog | None
+    metrics: Mapping[str, Mapping[str, Any]]
+    tables: Mapping[str, PredictionTable]
+    notes: tuple[str, ...]
+
+
+def read_run(run: Path) -> RunContents:
+    """Read what there is.
+
+    Raises:
+        DataError: `run` is not a folder.
+    """
+    if not run.is_dir():
+        raise DataError(f"{run}: no such run; expected a folder that `mudra train` made.")
+    notes: list[str] = []
+    log: TrainingLog | None = None
+    if (run / "log.csv").is_file():
+        try:
+            log = read_log(run / "log.csv")
+        except DataError as problem:
+            notes.append(str(problem))
+    else:
+        notes.append("log.csv is missing: there are no curves.")
+    tables = _tables(run / "predictions", notes)
+    metrics = _metrics(run / "metrics", tables, notes)
+    if not metrics:
+        notes.append("There are no metrics and no predictions yet. Make them with `mudra evaluate`.")
+    return RunContents(
+        name=run.resolve().name,
+        recipe=_text(run / "recipe.yaml", notes),
+        environment=_json(run / "environment.json", notes),
+        config=_json(run / "bundle" / "config.json", notes),
+        log=log,
+        metrics=metrics,
+        tables=tables,
+        notes=tuple(notes),
+    )
+
+
+def _splits(folder: Path, ending: str) -> list[str]:
+    names = {path.stem for path in folder.glob(f"*{ending}") if path.is_file()}
+    return [split for split in ORDER if split in names] + sorted(names.difference(ORDER))
+
+
+def _tables(folder: Path, notes: list[str]) -> dict[str, PredictionTable]:
+    tables = {}
+    for split in _splits(folder, ".parquet"):
+        try:
+            tables[split] = read(folder / f"{split}.parquet")
+        except DataError as problem:
+            notes.append(str(problem))
+    return tables
+
+
+def _metrics(
+    folder: Path, tables: Mapping[str, PredictionTable], notes: list[str]
+) -> dict[str, Mapping[str, Any]]:
+    """The saved metrics; computed from the predictions where none were saved."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for split in _splits(folder, ".json"):
+        try:
+            found[split] = read_metrics(folder / f"{split}.json")
+        except DataError as problem:
+            notes.append(str(problem))
+    for split, table in tables.items():
+        if split not in found:
+            found[split] = summarise(table, split)
+    known = [split for split in ORDER if split in found]
+    return {split: found[split] for split in [*known, *sorted(set(found).difference(ORDER))]}
+
+
+def _text(path: Path, notes: list[str]) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        notes.append(f"{path.name} is missing.")
+        return None
+
+
+def _json(path: Path, notes: list[str]) -> dict[str, Any] | None:
+    text = _text(path, notes)
+    if text is None:
+        return None
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError):
+        tree = None
+    if not isinstance(tree, dict):
+        notes.append(f"{path.name} holds no JSON object; it is left out.")
+        return None
+    return tree

@@ -1,0 +1,142 @@
+"""Pieces of the page. Everything here takes plain text and escapes it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+THUMBNAIL_HEIGHT = 112  # pixels
+THUMBNAILS = 5  # frames of a strip
+
+
+def text(raw: object) -> str:
+    """Escaped for any place in the page.
+
+    Also keeps addresses from standing in the file as such (the reader sees them unchanged), so that the
+    promise "no third-party address" can be checked by searching the bytes.
+    """
+    escaped = html.escape(str(raw), quote=True).replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return escaped.replace("://", ":&#47;&#47;")
+
+
+def name(raw: str) -> str:
+    """A name from the data: kept apart from the direction of the text around it."""
+    return f"<bdi>{text(raw)}</bdi>" if raw.strip() else "<bdi><i>(blank)</i></bdi>"
+
+
+def anchor(*words: str) -> str:
+    """An id that any words can be turned into.
+
+    >>> anchor("test", "hand shape")
+    'test-hand-shape'
+    """
+    letters = "-".join(words)
+    return "".join(
+        letter if letter.isascii() and letter.isalnum() else f"-{ord(letter):x}-" if letter not in " -" else "-"
+        for letter in letters
+    )
+
+
+def meter(share: float, kind: str = "first") -> str:
+    """A thin bar from 0 to 1; nothing for NaN."""
+    if not np.isfinite(share):
+        return ""
+    return f'<span class="meter {kind}" aria-hidden="true"><i style="width:{100 * share:.1f}%"></i></span>'
+
+
+def ruler(value: float, interval: Sequence[float] | None, baseline: float | None, label: str) -> str:
+    """A line from 0 to 100 % with the interval, the figure and the baseline marked."""
+    parts = []
+    if interval is not None:
+        low, high = interval
+        parts.append(f'<i class="range" style="left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%"></i>')
+    if baseline is not None:
+        parts.append(f'<i class="base" style="left:{100 * baseline:.2f}%"></i>')
+    parts.append(f'<i class="dot" style="left:{100 * value:.2f}%"></i>')
+    return f'<div class="ruler" role="img" aria-label="{text(label)}">{"".join(parts)}</div>'
+
+
+def figure(svg: str, caption: str = "", wide: bool = False) -> str:
+    """A drawing with its caption; a wide one scrolls sideways on a small screen."""
+    below = f"<figcaption>{caption}</figcaption>" if caption else ""
+    style = ' class="wide"' if wide else ""
+    return f'<figure{style}><div class="drawing">{svg}</div>{below}</figure>'
+
+
+def table(
+    headings: Sequence[tuple[str, str]],
+    rows: Iterable[Sequence[tuple[str, Any]]],
+    *,
+    caption: str,
+    sortable: bool = False,
+    tall: bool = False,
+) -> str:
+    """A table.
+
+    Args:
+        headings: (text, "text" | "number" | "bar") of each column.
+        rows: cells as (HTML, what to sort by; None is the HTML itself).
+        caption: for screen readers.
+        tall: scrolls within itself on a screen.
+    """
+    head = "".join(f'<th scope="col" class="{kind}">{text(words)}</th>' for words, kind in headings)
+    body = []
+    for row in rows:
+        cells = [
+            f'<td class="{kind}"{"" if key is None else f""" data-key="{text(key)}" """.rstrip()}>{cell}</td>'
+            for (cell, key), (_, kind) in zip(row, headings, strict=True)
+        ]
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    kind = ' class="sortable"' if sortable else ""
+    inner = (
+        f'<table{kind}><caption class="unseen">{text(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    )
+    frame = "scroll tall" if tall else "scroll"
+    return f'<div class="{frame}" role="region" tabindex="0" aria-label="{text(caption)}">{inner}</div>'
+
+
+def strip(frames: Sequence[NDArray[np.uint8]], label: str) -> str:
+    """A few frames of a clip side by side, as JPEG within the page; "" where there are none.
+
+    Args:
+        frames: uint8 RGB [H, W, 3]; evenly chosen ones are shown.
+    """
+    usable = [frame for frame in frames if frame.ndim == 3 and frame.shape[2] == 3 and frame.size]
+    if not usable:
+        return ""
+    chosen = np.unique(np.linspace(0, len(usable) - 1, min(THUMBNAILS, len(usable))).round().astype(int))
+    pictures = "".join(f'<img alt="" src="{_jpeg(usable[number])}">' for number in chosen)
+    return f'<div class="strip" role="img" aria-label="{text(label)}">{pictures}</div>'
+
+
+def _jpeg(frame: NDArray[np.uint8]) -> str:
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(frame, dtype=np.uint8))
+    height = min(THUMBNAIL_HEIGHT, picture.height)
+    width = max(1, round(picture.width * height / picture.height))
+    sink = io.BytesIO()
+    picture.resize((width, height), Image.Resampling.LANCZOS).save(sink, "JPEG", quality=82, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode()
+
+
+def recipe(raw: str) -> str:
+    """YAML, its keys and comments told apart by shade."""
+    lines = []
+    for line in raw.rstrip().splitlines():
+        body, mark, comment = line.partition("#") if line.lstrip().startswith("#") else (line, "", "")
+        key, colon, value = body.partition(":")
+        if mark:
+            lines.append(f'{text(body)}<span class="comment">{text(mark + comment)}</span>')
+        elif colon and all(letter.isalnum() or letter in " _-./" for letter in key):
+            lines.append(f'<span class="key">{text(key)}</span>{text(colon + value)}')
+        else:
+            lines.append(text(line))
+    return f'<pre tabindex="0"><code>{chr(10).join(lines)}</code></pre>'

@@ -1,0 +1,194 @@
+"""Which frames a video has and when they are shown, read from its packets without decoding.
+
+Only containers that store the time of every frame, and codecs whose every packet shows one frame,
+are believed; and what they promise is checked against what is decoded. `Doubt` says that only
+decoding everything will tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import av
+import numpy as np
+from av.packet import Packet
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from mudra.sources.containers import Video
+from mudra.sources.limits import Limits
+from mudra.sources.moments import check_count
+
+_CONTAINERS = {"mov", "matroska"}
+# Not VP8 (hidden reference frames have packets of their own) nor MPEG-4 part 2 (packed B frames).
+# From a key frame on, these decode to the very pixels that decoding from the front gives.
+_CODECS = {"h264", "hevc", "vp9", "libvpx-vp9", "av1", "libdav1d"}
+# Packets of one clip are kept in memory from indexing to decoding up to this many bytes; those of a
+# longer clip are read from the file twice.
+_KEEP_BYTES = 64 * 1024**2
+# The first shown frame is settled after the first few packets; a file where it is not is odd.
+_SETTLED_WITHIN = 128
+
+
+class Doubt(Exception):
+    """The packets of a file may not tell which frames it has."""
+
+
+@dataclass(slots=True)
+class Index:
+    """The frames of a clip as its packets promise them, in decoding order.
+
+    Attributes:
+        origin: time stamp of the first shown frame of the file: time 0.
+        sought: the packets begin at a key frame in the middle of the file.
+        stamps: presentation time stamp of each packet.
+        keys: whether decoding may begin at the packet.
+        hidden: whether the packet is decoded but not shown (before the start of an edit list).
+        packets: the packets themselves, or None if they were too many to keep.
+    """
+
+    origin: int
+    sought: bool
+    stamps: list[int] = field(default_factory=list)
+    keys: list[bool] = field(default_factory=list)
+    hidden: list[bool] = field(default_factory=list)
+    packets: list[Packet[VideoStream]] | None = field(default_factory=list)
+    held: int = 0
+
+    def add(self, packet: Packet[VideoStream]) -> None:
+        """Append one packet.
+
+        Raises:
+            Doubt: it has no time stamp, or is known to be damaged.
+        """
+        self.stamps.append(_stamp(packet))
+        self.keys.append(packet.is_keyframe)
+        self.hidden.append(packet.is_discard)
+        self.held += packet.size
+        if self.held > _KEEP_BYTES:
+            self.packets = None
+        elif self.packets is not None:
+            self.packets.append(packet)
+
+    def shown(self) -> NDArray[np.int64]:
+        """Time stamps of the frames that are shown, rising.
+
+        Raises:
+            Doubt: there are none, or two frames claim the same moment.
+        """
+        stamps = np.array(self.stamps, np.int64)[~np.array(self.hidden, bool)]
+        if self.sought:  # what is shown before the first key frame belongs to the part before it
+            stamps = stamps[stamps >= self.stamps[0]]
+        stamps.sort()
+        if not len(stamps) or (np.diff(stamps) <= 0).any():
+            raise Doubt
+        return stamps
+
+    def replay(self, video: Video) -> Iterator[Packet[VideoStream]]:
+        """The same packets once more, for decoding.
+
+        Raises:
+            Doubt: the file does not give the same packets twice.
+        """
+        if self.packets is not None:
+            yield from self.packets
+            return
+        _seek(video, self.stamps[0] if self.sought else self.origin)
+        for packet, stamp in zip(_demuxed(video), self.stamps, strict=False):
+            if packet.pts != stamp:
+                raise Doubt
+            yield packet
+
+
+def read_index(video: Video, start: float | None, stop: float | None, limits: Limits) -> Index:
+    """Read the packets of a clip, without decoding.
+
+    With a `start`, the file is sought once, to the key frame before it. Reading ends where no
+    later packet can be shown before `stop`.
+
+    Raises:
+        Doubt: the packets cannot be believed, or seeking did not lead to a key frame before `start`.
+        DataError: more frames than the limit.
+    """
+    names = video.container.format.name.split(",")
+    if (
+        _CONTAINERS.isdisjoint(names)
+        or video.stream.codec_context.name not in _CODECS
+        or video.structure.ends_early
+        or not video.tick
+    ):
+        raise Doubt
+    if not start:
+        return _read(video, Index(origin=0, sought=False), stop, limits)
+    index = Index(origin=_origin(video), sought=True)
+    first = index.origin + int(start / video.tick)
+    _seek(video, first)
+    index = _read(video, index, stop, limits)
+    if not index.stamps or index.stamps[0] > first:
+        raise Doubt
+    return index
+
+
+def _read(video: Video, index: Index, stop: float | None, limits: Limits) -> Index:
+    """Read packets into `index`, from a key frame up to `stop`."""
+    for packet in _demuxed(video):
+        index.add(packet)
+        if len(index.stamps) == 1:
+            if not packet.is_keyframe:
+                raise Doubt
+            if not index.sought:
+                index.origin = index.stamps[0]
+        check_count(len(index.stamps), limits, video.place)
+        # nothing is shown before it is decoded, so this and all later packets are shown after `stop`
+        if stop is not None and packet.dts is not None and (packet.dts - index.origin) * video.tick > stop:
+            break
+    if not index.sought and index.stamps:
+        if min(index.stamps) < index.stamps[0]:  # leading pictures without what they lean on
+            raise Doubt
+        index.origin = int(index.shown()[0])  # the first packets may be hidden
+    return index
+
+
+def _origin(video: Video) -> int:
+    """Time stamp of the first frame that is shown, from the first packets of the file."""
+    first: int | None = None
+    earliest: int | None = None
+    for count, packet in enumerate(_demuxed(video)):
+        stamp = _stamp(packet)
+        if first is None:
+            first = stamp
+            if not packet.is_keyframe:
+                raise Doubt
+        if stamp < first or count >= _SETTLED_WITHIN:
+            raise Doubt
+        if not packet.is_discard and (earliest is None or stamp < earliest):
+            earliest = stamp
+        if earliest is not None and packet.dts is not None and packet.dts >= earliest:
+            break
+    if earliest is None:
+        raise Doubt
+    return earliest
+
+
+def _stamp(packet: Packet[VideoStream]) -> int:
+    """When a packet's frame is shown."""
+    if packet.pts is None or packet.is_corrupt:
+        raise Doubt
+    return packet.pts
+
+
+def _seek(video: Video, stamp: int) -> None:
+    """Go to the last key frame that is not shown after `stamp`."""
+    try:
+        video.container.seek(stamp, stream=video.stream, backward=True)
+    except av.FFmpegError:
+        raise Doubt from None
+
+
+def _demuxed(video: Video) -> Iterator[Packet[VideoStream]]:
+    """The packets from here on; a demuxer's complaint becomes a doubt."""
+    try:
+        yield from video.packets()
+    except av.FFmpegError:
+        raise Doubt from None

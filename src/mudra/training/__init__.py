@@ -1,0 +1,1 @@
+"""Training: losses, optimisers, schedules, mixing and the loop that joins them."""

@@ -1,0 +1,105 @@
+"""What a training tells while it runs: log.csv, TensorBoard, and the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from mudra.files import told_as_output_error
+
+COLUMNS = ("step", "epoch", "split", "loss", "lr", "grad_norm", "clips_per_second")
+
+Say = Callable[[str], None]
+
+
+class Log:
+    """log.csv and TensorBoard, a row at a time, each on the disk before the next.
+
+    Args:
+        from_step: rows after this step are dropped first: a resumed training writes them again.
+    """
+
+    def __init__(
+        self, path: Path, tasks: Sequence[str], tensorboard: Path | None, from_step: int = 0
+    ) -> None:
+        self.path = path
+        self.columns = (*COLUMNS, *(f"{task}/top1" for task in tasks))
+        with told_as_output_error(path):
+            kept = _rows_until(path, from_step) if path.exists() else []
+            self._file: TextIO = path.open("w", newline="", encoding="utf-8")
+            self._csv = csv.DictWriter(self._file, self.columns, restval="")
+            self._csv.writeheader()
+            self._csv.writerows({name: row.get(name, "") for name in self.columns} for row in kept)
+            self._file.flush()
+        self._board = _board(tensorboard, from_step) if tensorboard else None
+
+    def row(self, **values: Any) -> None:
+        """Write one row; keys are columns."""
+        told = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in values.items()}
+        with told_as_output_error(self.path):
+            self._csv.writerow(told)
+            self._file.flush()
+        if self._board is not None:
+            for name, value in values.items():
+                if isinstance(value, float):
+                    self._board.add_scalar(f"{name}/{values['split']}", value, values["step"])
+
+    def close(self) -> None:
+        """Flush and close both."""
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+class Progress:
+    """A bar on a terminal, nothing elsewhere (there, lines are printed instead)."""
+
+    def __init__(self, shown: bool | None = None) -> None:
+        self.shown = sys.stderr.isatty() if shown is None else shown
+
+    @contextmanager
+    def bar(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+        """Yields a function (done so far, note) that moves the bar."""
+        if not self.shown:
+            yield _unseen
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        columns = (
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+        )
+        with RichProgress(*columns, console=Console(stderr=True), transient=True) as shown:
+            task = shown.add_task(title, total=total, note="")
+
+            def move(done: int, note: str) -> None:
+                shown.update(task, completed=done, note=note)
+
+            yield move
+
+
+def _unseen(done: int, note: str) -> None:
+    """Moves no bar."""
+
+
+def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
+    """The rows of a log up to a step; a last line that was cut off is dropped."""
+    rows = csv.DictReader(io.StringIO(path.read_text("utf-8")))
+    return [row for row in rows if (row.get("step") or "").isdecimal() and int(row["step"]) <= step]
+
+
+def _board(folder: Path, from_step: int) -> Any:
+    """A TensorBoard writer that hides what an interrupted training wrote after `from_step`."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=from_step + 1)

@@ -1,0 +1,181 @@
+"""MixUp and CutMix: clips of a batch are blended or pasted into each other, and so are their targets.
+
+Sources: Zhang et al. 2018, arXiv:1710.09412 (MixUp); Yun et al. 2019, arXiv:1905.04899 (CutMix).
+Departs from them: a share and a box for every clip, not one for the whole batch.
+
+What happens is drawn over the whole optimiser step (all ranks, all accumulated parts) before any
+pixel is touched, from a generator that the loop makes of (seed, step) alone. `mix` does all at once;
+a rank that holds only some rows applies `plan.rows(...)` to those rows and their partners, and gets
+the very same values.
+
+Axes: B clips, T frames, C channels (classes, in targets), H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mudra.errors import RecipeError
+from mudra.recipe import AugmentSettings
+from mudra.training.losses import one_hot
+
+
+@dataclass(frozen=True)
+class MixPlan:
+    """What happens to each clip of a step; its parts have one row a clip.
+
+    Attributes:
+        kind: one for the whole step.
+        partner: int64 [B], the row that is mixed into each row; a permutation of the whole step.
+        share: float64 [B] in 0..1, how much of itself each clip is meant to keep.
+        centre: float64 [B,2], middle of the box that CutMix cuts, as shares of height and width.
+    """
+
+    kind: Literal["none", "mixup", "cutmix"]
+    partner: NDArray[np.int64]
+    share: NDArray[np.float64]
+    centre: NDArray[np.float64]
+
+    def rows(self, start: int, stop: int) -> MixPlan:
+        """The plan of some rows; `partner` still counts over the whole step."""
+        return MixPlan(self.kind, self.partner[start:stop], self.share[start:stop], self.centre[start:stop])
+
+
+def draw_mix(settings: AugmentSettings, clips: int, rng: np.random.Generator) -> MixPlan:
+    """Draw what happens to the `clips` clips of one optimiser step.
+
+    With probability `mix_share` the step is mixed; where both kinds are on, either is as likely. The
+    same numbers are drawn whatever comes of them, so the settings never shift each other's draws.
+    """
+    mixed = rng.random() < settings.mix_share
+    cut = rng.random() < 0.5
+    partner = rng.permutation(clips)
+    centre = rng.random((clips, 2))
+    kind: Literal["none", "mixup", "cutmix"] = "none"
+    if mixed and settings.cutmix > 0 and (cut or settings.mixup == 0):
+        kind = "cutmix"
+    elif mixed and settings.mixup > 0:
+        kind = "mixup"
+    alpha = {"none": 0.0, "mixup": settings.mixup, "cutmix": settings.cutmix}[kind]
+    share = rng.beta(alpha, alpha, clips) if alpha > 0 else np.ones(clips)
+    return MixPlan(kind, partner.astype(np.int64), share, centre)
+
+
+def boxes(plan: MixPlan, height: int, width: int) -> NDArray[np.int64]:
+    """The boxes that CutMix cuts out: int64 [B,4] of top, bottom, left, right; ends are excluded.
+
+    A box of relative area 1 - share stands around its centre; what hangs over the border is lost.
+    """
+    size = np.array([height, width])
+    half = np.sqrt(1 - plan.share)[:, None] * size / 2
+    first = np.clip(np.rint(plan.centre * size - half), 0, size).astype(np.int64)
+    last = np.clip(np.rint(plan.centre * size + half), 0, size).astype(np.int64)
+    return np.stack([first[:, 0], last[:, 0], first[:, 1], last[:, 1]], axis=1)
+
+
+def kept(plan: MixPlan, height: int, width: int) -> NDArray[np.float64]:
+    """How much of itself each clip really keeps, float64 [B]: for CutMix, by the pixels cut."""
+    if plan.kind != "cutmix":
+        return plan.share
+    top, bottom, left, right = boxes(plan, height, width).T
+    return 1 - (bottom - top) * (right - left) / (height * width)
+
+
+def mix_video(plan: MixPlan, own: Tensor, partners: Tensor) -> Tensor:
+    """Mix clips with their partners, row by row; the same in all frames.
+
+    Args:
+        own, partners: float [B,T,C,H,W]; row i of `partners` is the clip that `plan.partner[i]` names.
+    Returns:
+        a new tensor [B,T,C,H,W], or `own` itself where nothing is mixed.
+    """
+    if plan.kind == "none":
+        return own
+    if plan.kind == "mixup":
+        share = torch.from_numpy(plan.share).to(own)[:, None, None, None, None]
+        return torch.lerp(partners, own, share)
+    height, width = own.shape[-2:]
+    places = torch.from_numpy(boxes(plan, height, width)).to(own.device)
+    top, bottom, left, right = places.T[:, :, None, None]  # each [B,1,1]
+    row, column = torch.arange(height, device=own.device), torch.arange(width, device=own.device)
+    inside = ((row >= top) & (row < bottom)).mT & (column >= left) & (column < right)  # [B,H,W]
+    return torch.where(inside[:, None, None], partners, own)
+
+
+def mix_targets(share: NDArray[np.float64], own: Tensor, partners: Tensor, classes: int, task: str) -> Tensor:
+    """Soft targets float32 [B, classes] of mixed clips.
+
+    Args:
+        share: how much of itself each clip keeps, [B], from `kept`.
+        own, partners: class numbers int64 [B] of the clips and of their partners.
+
+    Where the class of either part is unknown, so is what the mixture shows: the row is 0, and weighs
+    nothing in the loss.
+    """
+    share_B1 = torch.from_numpy(share).to(own.device, torch.float32)[:, None]
+    own_BC, partners_BC = one_hot(own, classes, task), one_hot(partners, classes, task)
+    mixed = torch.lerp(partners_BC, own_BC, share_B1)
+    own_known, partner_known = own_BC.sum(1, keepdim=True), partners_BC.sum(1, keepdim=True)
+    known = torch.where(share_B1 == 1, own_known, own_known * partner_known)
+    return mixed * known
+
+
+def mix(
+    streams: Mapping[str, Tensor],
+    targets: Mapping[str, Tensor],
+    classes: Mapping[str, int],
+    settings: AugmentSettings,
+    rng: np.random.Generator,
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Mix all clips of one optimiser step.
+
+    Args:
+        streams: float [B,T,C,H,W] by name, the clips of the whole step in their global order.
+        targets: class numbers int64 [B] by task, UNLABELLED where unknown.
+        classes: number of classes by task.
+        rng: made of (seed, step) by the loop.
+    Returns:
+        the mixed streams, and soft targets float32 [B, classes] by task, whether or not this step was
+        drawn to be mixed.
+    Raises:
+        RecipeError: a stream that is not video cannot be mixed yet.
+    """
+    clips = len(next(iter(streams.values())))
+    plan = draw_mix(settings, clips, rng)
+    height, width = _picture_size(streams, settings)
+    partner = torch.from_numpy(plan.partner)
+    mixed = {
+        name: mix_video(plan, stream, stream[partner.to(stream.device)]) for name, stream in streams.items()
+    }
+    share = kept(plan, height, width)
+    soft = {
+        task: mix_targets(share, target, target[partner.to(target.device)], classes[task], task)
+        for task, target in targets.items()
+    }
+    return mixed, soft
+
+
+def _picture_size(streams: Mapping[str, Tensor], settings: AugmentSettings) -> tuple[int, int]:
+    """Height and width that all streams have; refuse what cannot be mixed."""
+    sizes = {name: tuple(stream.shape[-2:]) for name, stream in streams.items()}
+    if settings.mixup == 0 and settings.cutmix == 0:
+        return 1, 1
+    for name, stream in streams.items():
+        if stream.ndim != 5:
+            raise RecipeError(
+                f"augment.mixup, augment.cutmix: found the stream {name!r} {tuple(stream.shape)}; expected "
+                f"pictures [clips, frames, channels, height, width]; set both to 0 for this stream"
+            )
+    if len(set(sizes.values())) > 1:
+        raise RecipeError(
+            f"augment.cutmix: found pictures of sizes {sizes}; expected one size; give all streams the same"
+        )
+    height, width = next(iter(sizes.values()))
+    return int(height), int(width)

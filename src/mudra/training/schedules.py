@@ -1,0 +1,152 @@
+"""The learning rate over a training, as a factor of the base rate.
+
+Steps are optimiser steps, counted from 0 over the whole training. A rate is a pure function of the
+step (and, for `plateau`, of the validation losses told so far), so a resumed training has exactly
+the rates of an unbroken one.
+
+Warm-up rises linearly and never stands at 0: with W steps of it, step s < W learns at
+(s + 1) / (W + 1), and step W is the first at the full rate.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mudra.errors import ModelError, RecipeError
+from mudra.recipe import ConstantSchedule, CosineSchedule, PlateauSchedule
+
+
+def warmup(step: int, steps: int) -> float:
+    """Factor of a linear rise over `steps` steps, above 0 from the first and 1 from `steps` on.
+
+    >>> [warmup(step, 3) for step in range(5)]
+    [0.25, 0.5, 0.75, 1.0, 1.0]
+    """
+    return min((step + 1) / (steps + 1), 1.0)
+
+
+def cosine(step: int, start: int, stop: int, final: float) -> float:
+    """Factor of half a cosine: 1 up to `start`, `final` from `stop` on.
+
+    >>> [round(cosine(step, 2, 6, 0.0), 3) for step in range(8)]
+    [1.0, 1.0, 1.0, 0.854, 0.5, 0.146, 0.0, 0.0]
+    """
+    way = min(max((step - start) / (stop - start), 0.0), 1.0)
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * way))
+
+
+class Schedule:
+    """The full rate after a warm-up; the base of the other schedules."""
+
+    def __init__(self, warmup_steps: int) -> None:
+        self.warmup_steps = warmup_steps
+
+    def rate(self, step: int) -> float:
+        """Factor of the base rate at an optimiser step, in 0..1."""
+        return warmup(step, self.warmup_steps)
+
+    def epoch_ended(self, val_loss: float | None) -> None:
+        """Hear the validation loss of an epoch (None: there is no validation)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: plain numbers, empty where the step says everything."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` left off.
+
+        Raises:
+            ModelError: the state of another kind of schedule.
+        """
+        mine = self.state_dict()
+        if state.keys() != mine.keys():
+            raise ModelError(
+                f"checkpoint, schedule: found the state {sorted(state)}; expected {sorted(mine)} "
+                f"({type(self).__name__}); resume with the recipe that wrote it"
+            )
+
+
+class Cosine(Schedule):
+    """Warm-up, then half a cosine (Loshchilov & Hutter 2017, one cycle).
+
+    `final` is reached at step `steps`, the first that is not taken: no step is spent at a rate of 0.
+    """
+
+    def __init__(self, warmup_steps: int, steps: int, final: float) -> None:
+        super().__init__(warmup_steps)
+        self.steps = steps
+        self.final = final
+
+    def rate(self, step: int) -> float:
+        return super().rate(step) * cosine(step, self.warmup_steps, self.steps, self.final)
+
+
+class Plateau(Schedule):
+    """Warm-up, then the rate times `factor` whenever validation stops getting better.
+
+    As torch's ReduceLROnPlateau: `patience` epochs in a row may fail to go below the lowest loss, the
+    next one lowers the rate and the count starts again. Departs from it: any fall counts, however
+    small (threshold 0), and `lowest` bounds the factor. A loss that is not a number has not fallen.
+    """
+
+    def __init__(self, warmup_steps: int, factor: float, patience: int, lowest: float) -> None:
+        super().__init__(warmup_steps)
+        self.factor = factor
+        self.patience = patience
+        self.lowest = lowest
+        self.best: float | None = None
+        self.waited = 0
+        self.reductions = 0
+
+    def rate(self, step: int) -> float:
+        return super().rate(step) * max(self.factor**self.reductions, self.lowest)
+
+    def epoch_ended(self, val_loss: float | None) -> None:
+        if val_loss is None:
+            raise ValueError("a plateau schedule needs a validation loss after every epoch")
+        if not math.isnan(val_loss) and (self.best is None or val_loss < self.best):
+            self.best, self.waited = val_loss, 0
+            return
+        self.waited += 1
+        if self.waited > self.patience:
+            self.reductions, self.waited = self.reductions + 1, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "waited": self.waited, "reductions": self.reductions}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.best, self.waited, self.reductions = state["best"], state["waited"], state["reductions"]
+
+
+def build_schedule(
+    settings: ConstantSchedule | CosineSchedule | PlateauSchedule,
+    steps_per_epoch: int,
+    epochs: int,
+    lr: float,
+) -> Schedule:
+    """The schedule that a recipe asks for.
+
+    Args:
+        steps_per_epoch, epochs: optimiser steps of an epoch, and epochs of the whole training.
+        lr: the base rate; `min_lr` of a plateau is given in the same unit.
+    Raises:
+        RecipeError: a warm-up that leaves no step at the full rate, or a lowest rate above the base rate.
+    """
+    steps = steps_per_epoch * epochs
+    warmup_steps = round(settings.warmup_epochs * steps_per_epoch)
+    if warmup_steps >= steps:
+        raise RecipeError(
+            f"schedule.warmup_epochs: found {settings.warmup_epochs:g} epochs ({warmup_steps} steps); "
+            f"expected fewer than the {steps} steps of train.epochs = {epochs}; shorten the warm-up"
+        )
+    if isinstance(settings, CosineSchedule):
+        return Cosine(warmup_steps, steps, settings.final)
+    if isinstance(settings, PlateauSchedule):
+        if settings.min_lr > lr:
+            raise RecipeError(
+                f"schedule.min_lr: found {settings.min_lr:g}; expected at most optim.lr = {lr:g}; lower one"
+            )
+        return Plateau(warmup_steps, settings.factor, settings.patience, settings.min_lr / lr)
+    return Schedule(warmup_steps)
