@@ -124,6 +124,17 @@ def test_a_crop_lies_inside_and_has_the_share_and_ratio_asked_for(
     assert narrow * (1 - 1e-9) <= across / down <= wide * (1 + 1e-9)
 
 
+@patient
+@given(seeds, sides, sides)
+def test_a_stretched_clip_is_cropped_in_its_own_aspect(seed: int, height: int, width: int) -> None:
+    """Evaluation shows the whole frame as a square, so crops keep near the frame's ratio, not near 1."""
+    settings, rng = AugmentSettings(crop=(0.2, 0.7), crop_ratio=(0.8, 1.25)), np.random.default_rng(seed)
+    box = draw(settings, rng, height, width, 16, True, aspect=width / height).geometry.box
+    across, down = (box[2] - box[0]) / width, (box[3] - box[1]) / height
+    assert 0.8 * (1 - 1e-9) <= across / down <= 1.25 * (1 + 1e-9)
+    assert 0.2 * (1 - 1e-9) <= across * down <= 0.7 * (1 + 1e-9)
+
+
 def test_crop_shares_and_ratios_are_spread_as_told() -> None:
     settings = AugmentSettings(crop=(0.1, 0.3), crop_ratio=(0.5, 2.0))
     boxes = np.array([drawn(settings, seed, 100, 100).geometry.box for seed in range(2000)])

@@ -14,7 +14,7 @@ from mudra.clips.folds import make_folds, write_folds, write_split
 from mudra.clips.manifest import read_folder, read_manifest, write_manifest
 from mudra.clips.table import Rows, build
 from mudra.datasets.folder import Folder
-from mudra.errors import DataError
+from mudra.errors import DataError, OutputError
 from mudra.recipe import Holdout
 from mudra.settings import parse
 from mudra.types import UNLABELLED, StreamInfo
@@ -547,7 +547,7 @@ def test_a_failed_write_leaves_the_old_manifest(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OutputError, match="No space"):
         write_manifest(data.select([0]), tmp_path)
     assert (tmp_path / "manifest.csv").read_text() == GOOD
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.csv"]

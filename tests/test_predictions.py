@@ -263,6 +263,22 @@ def test_a_damaged_file_is_refused_or_harmless(
     assert same(small(), found)  # a bit of no meaning, such as the name of the writing program
 
 
+def test_a_flipped_bit_never_changes_a_score_unseen(tmp_path: Path) -> None:
+    names = tuple(f"class {number}" for number in range(16))
+    clips = tuple(f"clip {number}" for number in range(40))
+    table = PredictionTable(clips, ("",) * 40, {"label": scores(names, [UNLABELLED] * 40)})
+    path = tmp_path / "val.parquet"
+    write(table, path)
+    whole = path.read_bytes()
+    for at in range(4, len(whole), 31):  # most of the file is scores
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        try:
+            found = read(path)
+        except DataError:
+            continue
+        assert same(table, found)
+
+
 def changed(**changes: Any) -> PredictionTable:
     table = small()
     verb = table.tasks["verb"]

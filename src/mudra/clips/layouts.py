@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -141,7 +140,7 @@ def declare(
         for part, rows in (parts or {}).items()
     }
     _once((row for rows in members.values() for row in rows), points, f"{place}, parts")
-    return PointLayout(name, tuple(points), joined, MappingProxyType(members), swapped)
+    return PointLayout(name, tuple(points), joined, members, swapped)
 
 
 def find_layout(name: str, place: str = "layout") -> PointLayout:
@@ -288,7 +287,7 @@ def _holistic() -> PointLayout:
         *_hand_bones("right"),
     ]
     for side in ("left", "right"):
-        bones += _split(ARM_BONES, f"pose_{side}_") + [(f"pose_{side}_wrist", f"{side}_hand_wrist")]
+        bones += [*_split(ARM_BONES, f"pose_{side}_"), (f"pose_{side}_wrist", f"{side}_hand_wrist")]
     names = [*face, *left, *pose, *right]
     parts = {"face": face, "left_hand": left, "pose": pose, "right_hand": right}
     pairs = _face_pairs(range(468)) + _swap_sides([*left, *pose, *right])
@@ -302,7 +301,7 @@ def _sign(name: str, arms: Sequence[str]) -> PointLayout:
     pose = [f"pose_{side}_{point}" for side in arms for point in ARM]
     bones = [*_ring(_OUTER), *_ring(_INNER), *_hand_bones("left"), *_hand_bones("right")]
     for side in arms:
-        bones += _split(ARM_BONES, f"pose_{side}_") + [(f"pose_{side}_wrist", f"{side}_hand_wrist")]
+        bones += [*_split(ARM_BONES, f"pose_{side}_"), (f"pose_{side}_wrist", f"{side}_hand_wrist")]
     names = [*lips, *left, *right, *pose]
     whole = len(arms) == 2  # the mirror image of one arm is the other arm, which sign87 does not hold
     pairs = [*_face_pairs(LIPS), *_swap_sides([*left, *right, *pose])] if whole else []
@@ -363,8 +362,7 @@ def _coco() -> PointLayout:
     return declare("coco17", names, bones=bones, parts=parts, pairs=_swap_sides(names))
 
 
-LAYOUTS: Mapping[str, PointLayout] = MappingProxyType(
-    {
+LAYOUTS: Mapping[str, PointLayout] = {
         layout.name: layout
         for layout in (
             _holistic(),

@@ -111,13 +111,14 @@ class TrainingClips(Dataset[Sample]):
 
     def __getitem__(self, place: Place) -> Sample:
         clip = self.manifest[place.clip]
-        rng = np.random.default_rng([self.seed, place.epoch, place.position])
         settings = self.preprocessing.settings
         targets = {task: int(numbers[place.clip]) for task, numbers in self.manifest.labels.items()}
         streams: dict[str, NDArray[np.float32]] = {}
-        choose = chooser(settings, rng=rng if self.settings.shift_time else None)
         try:
             for name in settings.streams:
+                # made anew for each stream, so that all streams of a clip draw the same
+                rng = np.random.default_rng([self.seed, place.epoch, place.position])
+                choose = chooser(settings, rng=rng.spawn(1)[0] if self.settings.shift_time else None)
                 frames = open_stream(clip, name, self.preprocessing.streams[name]).read(choose).values
                 height, width = frames.shape[1:3]
                 view = view_box(height, width, settings.resize, settings.shorter_side)
@@ -125,11 +126,11 @@ class TrainingClips(Dataset[Sample]):
                 drawn = augment.draw(
                     self.settings, rng, height, width, settings.size, self.may_flip, view, aspect
                 )
-                if drawn.flip:
-                    targets = {task: int(self.mirrored[task][number]) for task, number in targets.items()}
                 streams[name] = augment.apply_video(frames, drawn, settings.mean, settings.std)
         except DataError as problem:
             return Sample(clip.id, place.clip, failure=str(problem))
+        if drawn.flip:
+            targets = {task: int(self.mirrored[task][number]) for task, number in targets.items()}
         return Sample(clip.id, place.clip, streams, targets)
 
 

@@ -12,7 +12,6 @@ import csv
 import json
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -26,6 +25,7 @@ from mudra.clips.dataset_json import NAME as DATASET_JSON
 from mudra.clips.dataset_json import Description, read_description, stream_kind, stream_names
 from mudra.clips.table import Manifest, Rows, build
 from mudra.errors import DataError, did_you_mean
+from mudra.files import replace_file
 from mudra.types import STREAM_KINDS
 
 __all__ = ["MANIFEST_CSV", "Manifest", "read_folder", "read_manifest", "write_manifest"]
@@ -168,6 +168,7 @@ def write_manifest(
         describe: also write `dataset.json`.
     Raises:
         DataError: the clips lie outside `root`, where a manifest's paths cannot lead.
+        OutputError: the files cannot be written; what was there before is still there.
     """
     below = os.path.relpath(manifest.root.resolve(), Path(root).resolve())
     if below.split(os.sep)[0] == os.pardir:
@@ -177,8 +178,8 @@ def write_manifest(
         )
     prefix = "" if below == os.curdir else below + "/"
     if describe:
-        _replace(Path(root) / DATASET_JSON, description_text(manifest))
-    _replace(Path(root) / file, _csv_text(manifest, prefix))
+        replace_file(Path(root) / DATASET_JSON, description_text(manifest).encode(errors="surrogateescape"))
+    replace_file(Path(root) / file, _csv_text(manifest, prefix).encode(errors="surrogateescape"))
 
 
 def _csv_text(manifest: Manifest, prefix: str) -> str:
@@ -217,25 +218,3 @@ def description_text(manifest: Manifest) -> str:
     }
     values = {"tasks": manifest.tasks, "streams": {name: fact for name, fact in facts.items() if fact}}
     return json.dumps(values | ({"mirror": mirror} if mirror else {}), indent=2, ensure_ascii=False) + "\n"
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a machine that loses power, finds the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -108,11 +108,7 @@ class Manifest:
                 for task, numbers in self.labels.items()
                 if numbers[index] != UNLABELLED
             },
-            streams={
-                stream: self._inner(os.fsdecode(name), index)
-                for stream, column in self.files.items()
-                if (name := column[index].as_py())
-            },
+            streams={stream: path for stream in self.files if (path := self.path(stream, index)) is not None},
             start=_seconds(self.starts[index]),
             stop=_seconds(self.stops[index]),
             metadata={name: column[index].as_py() for name, column in self.metadata.items()},
@@ -125,8 +121,15 @@ class Manifest:
     def _real_root(self) -> str:
         return os.path.realpath(self.root)
 
-    def _inner(self, name: str, index: int) -> Path:
-        """The path of one stream of a clip, known not to leave root by a link."""
+    def path(self, stream: str, index: int) -> Path | None:
+        """The file or frame folder of one stream of a clip; None where the clip lacks the stream.
+
+        Raises:
+            DataError: it is a link that leads out of the data set's folder.
+        """
+        name = os.fsdecode(self.files[stream][index].as_py())
+        if not name:
+            return None
         path = self.root / name
         if not self.follow_links and _has_link(str(self.root), name):
             real = os.path.realpath(path)

@@ -209,14 +209,41 @@ def read_metrics(path: Path) -> dict[str, Any]:
         DataError: the file is missing or does not hold a summary.
     """
     try:
-        metrics = json.loads(Path(path).read_text(encoding="utf-8"))
+        metrics = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse)
     except (OSError, ValueError, RecursionError) as problem:
         reason = (str(problem).splitlines() or [type(problem).__name__])[0]
         raise DataError(
             f"{path}: no readable metrics ({reason}). Make them with `mudra evaluate`."
         ) from problem
+    if not _is_summary(metrics):
+        raise DataError(f"{path}: found JSON that is no summary of metrics. Make them with `mudra evaluate`.")
+    found: dict[str, Any] = metrics
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _is_summary(metrics: Any) -> bool:
+    """Whether the parts that readers compute with are there and are numbers."""
     if not isinstance(metrics, dict) or not isinstance(metrics.get("tasks"), dict):
-        raise DataError(
-            f"{path}: found JSON without `tasks`; expected metrics. Make them with `mudra evaluate`."
-        )
-    return metrics
+        return False
+    if not isinstance(metrics.get("split"), str) or not isinstance(metrics.get("clips"), int):
+        return False
+    return all(
+        map(_are_figures, [*metrics["tasks"].values(), *([metrics["action"]] if "action" in metrics else [])])
+    )
+
+
+def _are_figures(figures: Any) -> bool:
+    if not isinstance(figures, dict) or not isinstance(figures.get("intervals", {}), dict):
+        return False
+    pairs = figures.get("intervals", {}).values()
+    numbers = [
+        figures.get(name) for name in (*TASK_FIGURES, "baseline", "clips", "unlabelled", "classes", "groups")
+    ]
+    return all(number is None or isinstance(number, int | float) for number in numbers) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(end, int | float) for end in pair)
+        for pair in pairs
+    )

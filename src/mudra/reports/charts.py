@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mudra.files import replace_file
+from mudra.reports.markup import without_addresses
 from mudra.reports.palette import COLOURS, light
 
 # Beside matplotlib's own font, where installed: scripts that it lacks.
@@ -33,7 +35,7 @@ FONTS = (
 )
 LABELS_UP_TO = 40  # classes whose names fit along a heat map
 COUNTS_UP_TO = 30  # classes whose cells can hold a number
-LABEL_LENGTH = 26
+LABEL_LENGTH = 30
 
 
 @contextmanager
@@ -101,31 +103,26 @@ def save_png(figure: Any, path: Path) -> None:
     replace_file(path, sink.getvalue())
 
 
-def to_svg(figure: Any, title: str) -> str:
+def to_svg(figure: Any, title: str, tight: bool = True) -> str:
     """A drawing as an element of a page: colours are the page's variables, fonts are the reader's.
 
     Args:
         title: what a screen reader says in place of the picture.
+        tight: cut the margins to what is drawn; else drawings of one size stay of one size.
     """
     sink = io.BytesIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(sink, format="svg", bbox_inches="tight", pad_inches=0.04, metadata=nothing)
+    margins = {"bbox_inches": "tight", "pad_inches": 0.04} if tight else {}
+    figure.savefig(sink, format="svg", metadata=nothing, **margins)
     root = ElementTree.fromstring(sink.getvalue())
-    _clean(root, prefix=f"s{abs(hash_text(title)):x}")
+    _clean(root, prefix=f"s{zlib.crc32(title.encode(errors='replace')):x}")  # ids are unique in a page
     for name in ("width", "height"):
         root.attrib.pop(name, None)
     root.set("role", "img")
     root.set("aria-label", title)
     width = float(root.attrib["viewBox"].split()[2])
     root.set("style", f"max-width: {width * 96 / 72 * 1.12:.0f}px")
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def hash_text(text: str) -> int:
-    """A number that tells one picture's ids from another's on the same page."""
-    import zlib
-
-    return zlib.crc32(text.encode(errors="replace"))
+    return without_addresses(ElementTree.tostring(root, encoding="unicode"))
 
 
 def _clean(root: ElementTree.Element, prefix: str) -> None:
@@ -184,7 +181,7 @@ def confusion_figure(figure_class: Any, counts: NDArray[np.int64], classes: Sequ
     40 classes, numbers for up to 30.
     """
     number = len(classes)
-    side = float(np.clip(0.36 * number, 2.2, 8.0))
+    side = float(np.clip(0.36 * number, 2.2, 8.0)) if number <= LABELS_UP_TO else 6.4
     figure = figure_class(figsize=(side, side))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(_heat(counts), interpolation="none", interpolation_stage="rgba")
@@ -241,7 +238,7 @@ def _write_counts(axes: Any, counts: NDArray[np.int64], size: float) -> None:
             va="center",
             fontsize=size,
             color=colour,
-            clip_on=True,
+            in_layout=False,  # it lies within the cells: no need to measure it
         )
 
 
@@ -253,33 +250,15 @@ def reliability_figure(
 ) -> Any:
     """Calibration: how often answers of a confidence are right (bars), and how many clips have it."""
     figure = figure_class(figsize=(4.4, 3.9))
-    upper, lower = figure.subplots(
-        2, 1, sharex=True, gridspec_kw={"height_ratios": [3.2, 1], "hspace": 0.14}
-    )
+    upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3.2, 1], "hspace": 0.14})
     bins = len(clips)
     middle = (np.arange(bins) + 0.5) / bins
     filled = clips > 0
     upper.bar(middle[filled], accuracy[filled], 0.92 / bins, color=light("bar"))
     upper.plot([0, 1], [0, 1], color=light("faint"), linestyle=(0, (4, 3)), linewidth=1.3)
-    upper.plot(
-        confidence[filled],
-        accuracy[filled],
-        color=light("first"),
-        marker="o",
-        markersize=4.5,
-        label="mudra",
-    )
+    area = 18 + 110 * clips[filled] / max(clips.max(), 1)  # a dot of few clips weighs little
+    upper.scatter(confidence[filled], accuracy[filled], area, color=light("first"), zorder=3, linewidth=0)
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share that is right")
-    upper.annotate(
-        "as sure as right",
-        (0.30, 0.33),
-        rotation=36,
-        color=light("muted"),
-        fontsize=8,
-        ha="center",
-        va="bottom",
-        rotation_mode="anchor",
-    )
     lower.bar(middle, clips, 0.92 / bins, color=light("faint"))
     lower.set(xlabel="confidence of the answer", ylabel="clips")
     lower.yaxis.get_major_locator().set_params(nbins=3, integer=True)

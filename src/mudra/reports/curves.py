@@ -90,8 +90,8 @@ def panels(log: TrainingLog) -> dict[str, Draw]:
 
 def panel_figure(figure_class: Any, title: str, draw: Draw) -> Any:
     """One panel as a picture of its own."""
-    figure = figure_class(figsize=(4.3, 2.9))
-    axes = figure.subplots()
+    figure = figure_class(figsize=(4.4, 3.0))
+    axes = figure.add_axes((0.105, 0.135, 0.89, 0.765))
     _finish(axes, title, draw)
     return figure
 
@@ -102,9 +102,7 @@ def save_curves(figure_class: Any, log: TrainingLog, path: Path) -> bool:
     if not drawn:
         return False
     figure = figure_class(figsize=(4.6 * len(drawn), 3.2), layout="constrained")
-    for axes, (title, draw) in zip(
-        np.atleast_1d(figure.subplots(1, len(drawn))), drawn.items(), strict=True
-    ):
+    for axes, (title, draw) in zip(np.atleast_1d(figure.subplots(1, len(drawn))), drawn.items(), strict=True):
         _finish(axes, title, draw)
     save_png(figure, path)
     return True
@@ -177,9 +175,7 @@ def _line(
     axes.plot(steps, values, color=colour, linestyle=style, linewidth=1.6, label=label)
 
 
-def _dots(
-    axes: Any, curve: tuple[NDArray[np.float64], NDArray[np.float64]], colour: str, label: str
-) -> None:
+def _dots(axes: Any, curve: tuple[NDArray[np.float64], NDArray[np.float64]], colour: str, label: str) -> None:
     """A curve of few points, each of which counts."""
     steps, values = curve
     if steps.size:

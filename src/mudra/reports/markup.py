@@ -16,13 +16,17 @@ THUMBNAILS = 5  # frames of a strip
 
 
 def text(raw: object) -> str:
-    """Escaped for any place in the page.
-
-    Also keeps addresses from standing in the file as such (the reader sees them unchanged), so that the
-    promise "no third-party address" can be checked by searching the bytes.
-    """
+    """Escaped for any place in the page."""
     escaped = html.escape(str(raw), quote=True).replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return escaped.replace("://", ":&#47;&#47;")
+    return without_addresses(escaped)
+
+
+def without_addresses(markup: str) -> str:
+    """Addresses written so that a reader sees them unchanged, but no search of the file finds one.
+
+    The promise "no third-party address" can then be checked in the bytes.
+    """
+    return markup.replace("://", ":&#47;&#47;")
 
 
 def name(raw: str) -> str:
@@ -31,15 +35,14 @@ def name(raw: str) -> str:
 
 
 def anchor(*words: str) -> str:
-    """An id that any words can be turned into.
+    """An id made of any words; different words give different ids.
 
     >>> anchor("test", "hand shape")
-    'test-hand-shape'
+    'test-hand_20_shape'
     """
-    letters = "-".join(words)
-    return "".join(
-        letter if letter.isascii() and letter.isalnum() else f"-{ord(letter):x}-" if letter not in " -" else "-"
-        for letter in letters
+    return "-".join(
+        "".join(letter if letter.isascii() and letter.isalnum() else f"_{ord(letter):x}_" for letter in word)
+        for word in words
     )
 
 
@@ -88,10 +91,10 @@ def table(
     head = "".join(f'<th scope="col" class="{kind}">{text(words)}</th>' for words, kind in headings)
     body = []
     for row in rows:
-        cells = [
-            f'<td class="{kind}"{"" if key is None else f""" data-key="{text(key)}" """.rstrip()}>{cell}</td>'
-            for (cell, key), (_, kind) in zip(row, headings, strict=True)
-        ]
+        cells = []
+        for (cell, key), (_, kind) in zip(row, headings, strict=True):
+            sort_by = "" if key is None else f' data-key="{text(key)}"'
+            cells.append(f'<td class="{kind}"{sort_by}>{cell}</td>')
         body.append(f"<tr>{''.join(cells)}</tr>")
     kind = ' class="sortable"' if sortable else ""
     inner = (

@@ -15,7 +15,7 @@ COLOURS: Mapping[str, tuple[str, str]] = {
     "line": ("#dde1e8", "#2b323e"),
     "track": ("#e9ecf2", "#252c38"),  # what a bar runs in
     "first": ("#3a4bd0", "#97a6ff"),
-    "second": ("#bd5408", "#f2a65a"),
+    "second": ("#b04d06", "#f2a65a"),
     "third": ("#0b7a6b", "#4fd0bb"),
     "fourth": ("#97348a", "#e48fd6"),
     "faint": ("#8f99aa", "#6d7788"),  # lines that stay behind others

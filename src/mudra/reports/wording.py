@@ -59,4 +59,4 @@ def drawn_over(figures: Mapping[str, Any]) -> str:
         return "no intervals: too few clips to resample"
     if figures.get("interval_over") == "groups":
         return f"95 % bootstrap over {figures['groups']:,} groups"
-    return "95 % bootstrap over clips: no groups are known, so people who fail together are not accounted for"
+    return "95 % bootstrap over clips, as if each failed alone: fewer than two groups are known"

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from mudra.errors import DataError
 from mudra.sources.limits import Limits, check_picture, named, open_regular
@@ -44,6 +46,10 @@ class Video:
         base = self.stream.time_base
         return base.numerator / base.denominator if base else 0.0
 
+    def seconds(self, stamps: NDArray[np.int64], origin: int) -> NDArray[np.float64]:
+        """Time stamps as seconds from `origin`."""
+        return (stamps - origin).astype(np.float64) * self.tick
+
     def packets(self) -> Iterator[Packet[VideoStream]]:
         """The packets of the video stream from here on; those that hold nothing are left out.
 
@@ -70,6 +76,7 @@ def opened(path: Path, limits: Limits, threads: int) -> Iterator[Video]:
         try:
             container = av.open(
                 file,
+                mode="r",
                 # libavcodec checks this before it allocates a picture, also while probing
                 options={"max_pixels": str(limits.pixels)},
                 container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "none"},
@@ -89,7 +96,9 @@ def _video_stream(container: InputContainer, place: str, limits: Limits, threads
     streams = [s for s in container.streams.video if not _is_cover(s)]
     if not streams:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-        raise DataError(f"{place}: has no video stream, only {kinds}; leave this clip out, or record it again.")
+        raise DataError(
+            f"{place}: has no video stream, only {kinds}; leave this clip out, or record it again."
+        )
     context = streams[0].codec_context
     if context is None:
         raise DataError(f"{place}: no decoder for its codec is available; convert it to H.264 in MP4.")
@@ -97,7 +106,7 @@ def _video_stream(container: InputContainer, place: str, limits: Limits, threads
         check_picture(context.width, context.height, limits, place)
     context.options = {"max_pixels": str(limits.pixels)}
     context.thread_count = threads
-    context.thread_type = "AUTO" if threads > 1 else "SLICE"  # type: ignore[assignment]  # PyAV takes names
+    context.thread_type = "AUTO" if threads > 1 else "SLICE"
     return streams[0]
 
 
@@ -131,4 +140,6 @@ def _unreadable(structure: Structure, problem: av.FFmpegError) -> str:
             " fetch or record it again."
         )
     why = problem.strerror or str(problem)
-    return f"is not a video that can be read ({why[:1].lower()}{why[1:]}); fetch it again, or convert it to MP4."
+    return (
+        f"is not a video that can be read ({why[:1].lower()}{why[1:]}); fetch it again, or convert it to MP4."
+    )

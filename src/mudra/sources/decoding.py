@@ -13,12 +13,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from mudra.errors import DataError
 from mudra.sources.containers import Video
 from mudra.sources.index import Doubt, Index
-from mudra.sources.limits import Limits
+from mudra.sources.limits import Limits, check_same_size
 from mudra.sources.moments import check_count, regular_times
-from mudra.sources.pixels import check_same_size, clockwise_degrees
+from mudra.sources.pixels import clockwise_degrees
 
 # A packet this small cannot hold a picture (it is an end-of-stream mark, for instance).
 _NO_PICTURE = 8
@@ -78,7 +77,9 @@ def plan(index: Index, wanted: set[int]) -> list[tuple[int, int]]:
     Raises:
         Doubt: a wanted frame is not reached from a key frame before it.
     """
-    places = {s: n for n, (s, hidden) in enumerate(zip(index.stamps, index.hidden, strict=True)) if not hidden}
+    places = {
+        s: n for n, (s, hidden) in enumerate(zip(index.stamps, index.hidden, strict=True)) if not hidden
+    }
     begins = [number for number, key in enumerate(index.keys) if key]
     key_stamps = [index.stamps[number] for number in begins]
     if key_stamps != sorted(key_stamps):
@@ -275,11 +276,11 @@ def _summary(video: Video, tally: _Tally, promised: int, finished: bool, fps: fl
     if stamps is None:
         stamps = _rising(tally.decoding_stamps, tally.last_duration)
     if count and stamps is not None and (count == 1 or video.tick):
-        times = (stamps - stamps[0]) * video.tick
+        times = video.seconds(stamps, int(stamps[0]))
         errors = [np.nan if e is None else float(e - stamps[0]) * video.tick for e in tally.errors]
     else:
         how = "write the stream's `fps` into dataset.json, or convert the clip to MP4."
-        times = regular_times(count, fps, video.place, how) if count else np.empty(0)
+        times = regular_times(count, fps, video.place, how) if count else np.empty(0, np.float64)
         errors = [np.nan for _ in tally.errors]
     result = Survey(times, np.array(tally.sound, bool), errors, promised, finished)
     if tally.first is not None:

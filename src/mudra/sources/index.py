@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 import av
 import numpy as np
@@ -29,6 +30,8 @@ _CODECS = {"h264", "hevc", "vp9", "libvpx-vp9", "av1", "libdav1d"}
 _KEEP_BYTES = 64 * 1024**2
 # The first shown frame is settled after the first few packets; a file where it is not is odd.
 _SETTLED_WITHIN = 128
+# How often a seek that arrived too late is tried again, a key frame earlier.
+_SEEKS = 3
 
 
 class Doubt(Exception):
@@ -119,35 +122,49 @@ def read_index(video: Video, start: float | None, stop: float | None, limits: Li
         or not video.tick
     ):
         raise Doubt
-    if not start:
-        return _read(video, Index(origin=0, sought=False), stop, limits)
-    index = Index(origin=_origin(video), sought=True)
-    first = index.origin + int(start / video.tick)
-    _seek(video, first)
-    index = _read(video, index, stop, limits)
-    if not index.stamps or index.stamps[0] > first:
-        raise Doubt
-    return index
-
-
-def _read(video: Video, index: Index, stop: float | None, limits: Limits) -> Index:
-    """Read packets into `index`, from a key frame up to `stop`."""
-    for packet in _demuxed(video):
+    if start:
+        index = Index(origin=_origin(video), sought=True)
+        packets = _from_key_before(video, index.origin + int(start / video.tick))
+    else:
+        index = Index(origin=0, sought=False)
+        packets = _demuxed(video)
+    earliest = index.origin if start else None
+    for packet in packets:
         index.add(packet)
-        if len(index.stamps) == 1:
-            if not packet.is_keyframe:
-                raise Doubt
-            if not index.sought:
-                index.origin = index.stamps[0]
         check_count(len(index.stamps), limits, video.place)
+        if not start and not packet.is_discard:
+            earliest = min(index.stamps[-1], index.stamps[-1] if earliest is None else earliest)
+        if stop is None or earliest is None or packet.dts is None:
+            continue
         # nothing is shown before it is decoded, so this and all later packets are shown after `stop`
-        if stop is not None and packet.dts is not None and (packet.dts - index.origin) * video.tick > stop:
+        if (packet.dts - earliest) * video.tick > stop:
             break
-    if not index.sought and index.stamps:
-        if min(index.stamps) < index.stamps[0]:  # leading pictures without what they lean on
-            raise Doubt
-        index.origin = int(index.shown()[0])  # the first packets may be hidden
+    if earliest is None or not index.keys[0]:
+        raise Doubt
+    if not start and min(index.stamps) < index.stamps[0]:  # leading pictures without what they lean on
+        raise Doubt
+    index.origin = earliest
     return index
+
+
+def _from_key_before(video: Video, stamp: int) -> Iterator[Packet[VideoStream]]:
+    """Packets from the last key frame on that is shown at `stamp` or before.
+
+    Some demuxers take the time to seek for one of decoding, and arrive a key frame late.
+    """
+    target = stamp
+    for _ in range(_SEEKS):
+        _seek(video, target)
+        packets = _demuxed(video)
+        head = next(packets, None)
+        if head is None:
+            raise Doubt
+        if _stamp(head) <= stamp:
+            return chain([head], packets)
+        if head.dts is None:
+            raise Doubt
+        target = head.dts - 1
+    raise Doubt
 
 
 def _origin(video: Video) -> int:
@@ -173,7 +190,7 @@ def _origin(video: Video) -> int:
 
 def _stamp(packet: Packet[VideoStream]) -> int:
     """When a packet's frame is shown."""
-    if packet.pts is None or packet.is_corrupt:
+    if packet.pts is None or packet.is_corrupt or (packet.dts is not None and packet.dts > packet.pts):
         raise Doubt
     return packet.pts
 

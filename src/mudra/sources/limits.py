@@ -83,6 +83,19 @@ def check_picture(width: int, height: int, limits: Limits, place: str) -> None:
         )
 
 
+def check_same_size(found: tuple[int, ...], first: tuple[int, ...], place: str) -> None:
+    """Refuse a clip whose pictures change their size.
+
+    Raises:
+        DataError: naming both sizes, as width x height.
+    """
+    if found != first:
+        raise DataError(
+            f"{place}: the picture changes from {first[1]}x{first[0]} to {found[1]}x{found[0]} within the clip;"
+            " convert it to one size."
+        )
+
+
 def check_bytes(count: int, limits: Limits, place: str) -> None:
     """Refuse to unpack more than the limit.
 

@@ -24,9 +24,13 @@ def check_bounds(start: float | None, stop: float | None, place: str) -> None:
     """
     for name, bound in (("start", start), ("stop", stop)):
         if bound is not None and not (math.isfinite(bound) and bound >= 0):
-            raise DataError(f"{place}: {name} is {bound}; expected seconds from the file's own start, 0 or more.")
+            raise DataError(
+                f"{place}: {name} is {bound}; expected seconds from the file's own start, 0 or more."
+            )
     if stop is not None and stop <= (start or 0.0):
-        raise DataError(f"{place}: stop ({stop} s) must come after start ({start or 0.0} s); mend the manifest.")
+        raise DataError(
+            f"{place}: stop ({stop} s) must come after start ({start or 0.0} s); mend the manifest."
+        )
 
 
 def window(times: NDArray[np.float64], start: float | None, stop: float | None, place: str) -> slice:
@@ -46,9 +50,10 @@ def window(times: NDArray[np.float64], start: float | None, stop: float | None, 
         if not len(times):
             raise DataError(f"{place}: holds no frames; record it again, or leave this clip out.")
         until = "its end" if stop is None else f"{stop:g} s"
+        nearest = times[np.argmin(np.abs(times - (start or 0.0)))]
         raise DataError(
-            f"{place}: no frame lies between {start or 0.0:g} s and {until}; its frames span 0 to"
-            f" {times[-1]:.3f} s. Mend the clip's start and stop."
+            f"{place}: no frame lies between {start or 0.0:g} s and {until}; the nearest is at {nearest:.3f} s."
+            " Mend the clip's start and stop."
         )
     return slice(low, high)
 

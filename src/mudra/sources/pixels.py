@@ -8,21 +8,18 @@ The display matrix is honoured in right angles and mirrorings. Pixels are taken 
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
+import av
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, VideoReformatter
 from numpy.typing import NDArray
 
-from mudra.errors import DataError
-from mudra.sources.limits import Limits, check_bytes
+from mudra.sources.limits import Limits, check_bytes, check_same_size
 
-# Newer PyAV starts a pool of threads for the conversion unless told not to; older cannot be told.
-_ONE_THREAD: dict[str, Any] = (
-    {"threads": 1} if "threads" in inspect.signature(VideoReformatter.reformat).parameters else {}
-)
+# PyAV 17 and later start a pool of threads for the conversion unless told not to; earlier have none.
+_ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
 
 
 class Album:
@@ -58,6 +55,11 @@ class Album:
             self._values[position] = picture
         self.missing.discard(key)
 
+    def offer(self, key: int, frame: VideoFrame) -> None:
+        """Add `frame` if its key was chosen."""
+        if key in self.missing:
+            self.add(key, frame)
+
     @property
     def values(self) -> NDArray[np.uint8]:
         """The pictures, uint8 [n, H, W, 3]."""
@@ -71,21 +73,8 @@ class Album:
             frame, format="rgb24", dst_color_range=ColorRange.JPEG, **_ONE_THREAD
         )
         plane = rgb.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         return rows[: rgb.height, : rgb.width * 3].reshape(rgb.height, rgb.width, 3)
-
-
-def check_same_size(found: tuple[int, ...], first: tuple[int, ...], place: str) -> None:
-    """Refuse a clip whose pictures change their size.
-
-    Raises:
-        DataError: naming both sizes, as width x height.
-    """
-    if found != first:
-        raise DataError(
-            f"{place}: the picture changes from {first[1]}x{first[0]} to {found[1]}x{found[0]} within the clip;"
-            " convert it to one size."
-        )
 
 
 def upright(picture: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
@@ -106,10 +95,10 @@ def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     The matrix maps a stored point (x, y) to (a x + c y, b x + d y). Other angles than right ones go
     to the nearest right angle; a matrix of zeros, which some files hold, is no rotation.
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return False, False, False
-    a, b, _, c, d = (float(value) for value in np.frombuffer(bytes(data), np.int32)[:5])
+    a, b, _, c, d = (float(value) for value in np.frombuffer(memoryview(data), np.int32)[:5])
     if abs(b) + abs(c) > abs(a) + abs(d):
         return True, b < 0, c < 0
     return False, d < 0, a < 0

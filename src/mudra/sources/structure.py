@@ -14,7 +14,17 @@ from typing import BinaryIO
 
 # Boxes that carry pictures or their index. Any other box may be cut without harm.
 _VITAL_BOXES = {b"mdat", b"moov", b"moof"}
-_KNOWN_BOXES = _VITAL_BOXES | {b"ftyp", b"free", b"skip", b"wide", b"pnot", b"styp", b"sidx", b"uuid", b"meta"}
+_KNOWN_BOXES = _VITAL_BOXES | {
+    b"ftyp",
+    b"free",
+    b"skip",
+    b"wide",
+    b"pnot",
+    b"styp",
+    b"sidx",
+    b"uuid",
+    b"meta",
+}
 _MOST_BOXES = 100_000
 
 
@@ -47,7 +57,7 @@ def inspect(file: BinaryIO) -> Structure:
         if head[4:8] in _KNOWN_BOXES:
             return _boxes(file, size)
         if head.startswith(b"\x1a\x45\xdf\xa3"):
-            return Structure(size, ends_early=_ebml_end(file) > size)
+            return Structure(size, ends_early=_ebml_end(file, size) > size)
         if head.startswith(b"RIFF"):
             return Structure(size, ends_early=_riff_end(head) > size)
         return Structure(size, text=_text(head))
@@ -88,7 +98,7 @@ def _boxes(file: BinaryIO, size: int) -> Structure:
     )
 
 
-def _ebml_end(file: BinaryIO) -> int:
+def _ebml_end(file: BinaryIO, size: int) -> int:
     """Where the first Matroska segment should end; 0 where it does not say."""
     file.seek(4)
     place = 4
@@ -101,6 +111,8 @@ def _ebml_end(file: BinaryIO) -> int:
         if length is None:
             return 0
         place += taken + length
+        if place > size:
+            break
         file.seek(place)
     return place
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mudra.errors import DataError
 from mudra.sources.containers import Video, opened
 from mudra.sources.decoding import Survey, decode_wanted, survey
-from mudra.sources.facts import Facts
+from mudra.sources.facts import Facts, duration, mean_rate
 from mudra.sources.index import Doubt, read_index
 from mudra.sources.limits import DEFAULT_LIMITS, Limits, named
 from mudra.sources.moments import check_bounds, picked, regular_times, window
@@ -65,20 +65,15 @@ class VideoSource:
         """
         with opened(self.path, self.limits, self.threads) as video:
             found = survey(video, self.limits, self.fps)
-            _refuse_damage(video, found, slice(0, len(found.times)))
+            _refuse_damage(video, found, None, None)
             declared_rate = video.stream.average_rate
-        count = len(found.times)
-        if count > 1:
-            fps = float((count - 1) / (found.times[-1] - found.times[0]))
-        else:
-            fps = float(declared_rate or self.fps or 0.0)
-        last = found.last_duration or (1 / fps if fps else 0.0)
+        fps = mean_rate(found.times, float(declared_rate or self.fps or 0.0))
         return Facts(
-            frames=count,
+            frames=len(found.times),
             width=found.width,
             height=found.height,
             fps=fps,
-            duration=float(found.times[-1]) + last,
+            duration=duration(found.times, fps, found.last_duration),
             rotation=found.rotation,
             declared=video.declared,
         )
@@ -88,7 +83,7 @@ class VideoSource:
         with opened(self.path, self.limits, self.threads) as video:
             index = read_index(video, self.start, self.stop, self.limits)
             stamps = index.shown()
-            times = (stamps - index.origin) * video.tick
+            times = video.seconds(stamps, index.origin)
             part = window(times, self.start, self.stop, video.place)
             numbers = picked(choose, times[part])
             chosen = stamps[part][numbers]
@@ -123,9 +118,9 @@ class VideoSource:
             known = [stamp for stamp in packets if stamp is not None]
             if not known and packets and self.fps:
                 times = regular_times(len(packets), self.fps, video.place, "")
-            elif len(known) == len(packets) and video.tick:
+            elif known and len(known) == len(packets) and video.tick:
                 stamps = np.array(sorted(known), np.int64)
-                times = (stamps - stamps[:1]) * video.tick
+                times = video.seconds(stamps, int(stamps[0]))
             else:
                 return None
         try:
@@ -142,25 +137,36 @@ class VideoSource:
                 self.limits,
                 self.fps,
                 self.stop,
-                lambda number, frame: (
-                    album.add(number, frame) if album is not None and number in album.missing else None
-                ),
+                None if album is None else album.offer,
             )
-            part = slice(0, 0)
-            if len(found.times):
-                part = window(found.times, self.start, self.stop, video.place)
-            _refuse_damage(video, found, part)
+            _refuse_damage(video, found, self.start, self.stop)
             return found
 
 
-def _refuse_damage(video: Video, found: Survey, part: slice) -> None:
-    """Raise if frames of `part` are missing or damaged.
+def _refuse_damage(video: Video, found: Survey, start: float | None, stop: float | None) -> None:
+    """Raise if frames of [start, stop) are missing or damaged.
 
     Raises:
         DataError: saying how many frames can be decoded, and why not all.
     """
+    low, high = start or 0.0, np.inf if stop is None else stop
     count = len(found.times)
-    low, high = (found.times[part.start], found.times[part.stop - 1]) if part.stop > part.start else (0.0, np.inf)
-    whole = part.start == 0 and part.stop == count
-    errors = [e for e in found.errors if np.isnan(e) or low <= e <= high or (whole and e > high)]
-    ...
+    damaged = found.times[~found.sound].tolist() + [error for error in found.errors if not np.isnan(error)]
+    inside = [second for second in damaged if low <= second < high]
+    unplaced = any(np.isnan(error) for error in found.errors)
+    cut = video.structure.ends_early and found.finished
+    cut = cut and (video.declared is None or count < video.declared)
+    if count and not inside and not unplaced and not cut:
+        return
+    if cut:
+        why = "the file ends early"
+    elif inside:
+        why = f"it is damaged at {max(min(inside), 0.0):.2f} s"
+    else:
+        why = "it is damaged" if unplaced else "it holds no pictures"
+    expected = max(video.declared or 0, found.promised, count)
+    of = f" of {expected}" if expected else ""
+    raise DataError(
+        f"{video.place}: {int(found.sound.sum())}{of} frames can be decoded ({why});"
+        " fetch or record it again, or leave this clip out."
+    )

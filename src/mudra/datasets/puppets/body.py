@@ -48,8 +48,8 @@ class Camera:
         near = (self.distance / self.view) / np.maximum(self.distance + points[..., 2:], 0.2)
         flat = points[..., :2] * near
         cos, sin = np.cos(self.tilt), np.sin(self.tilt)
-        turned = np.stack([cos * flat[..., 0] - sin * flat[..., 1], sin * flat[..., 0] + cos * flat[..., 1]], axis=-1)
-        return turned + np.array(self.centre)
+        x, y = cos * flat[..., 0] - sin * flat[..., 1], sin * flat[..., 0] + cos * flat[..., 1]
+        return np.stack([x, y], axis=-1) + np.array(self.centre)
 
     def scale(self, points: Floats) -> Floats:
         """How large a metre at [..., 3] is, in pictures: [...]."""
@@ -67,9 +67,7 @@ class Arm:
     palm_front: bool
 
 
-def pose_arm(
-    shoulder: Floats, want: Hand, side: int, upper: float, fore: float, hand_length: float
-) -> Arm:
+def pose_arm(shoulder: Floats, want: Hand, side: int, upper: float, fore: float, hand_length: float) -> Arm:
     """Bend an arm so that its wrist is where it is wanted, or as near as it reaches.
 
     Args:
@@ -111,7 +109,10 @@ def _hand(wrist: Floats, want: Hand, side: int, length: float) -> Floats:
         here = wrist + length * (base[0] * forward + base[1] * thumbward)
         points[:, 1 + 4 * finger] = here
         for joint in range(3):
-            flat = np.cos(angles[:, joint : joint + 1]) * forward + np.sin(angles[:, joint : joint + 1]) * thumbward
+            flat = (
+                np.cos(angles[:, joint : joint + 1]) * forward
+                + np.sin(angles[:, joint : joint + 1]) * thumbward
+            )
             bend = bends[:, joint : joint + 1]
             here = here + length * _PHALANGES[finger, joint] * (np.cos(bend) * flat + np.sin(bend) * palm)
             points[:, 2 + 4 * finger + joint] = here
@@ -166,21 +167,21 @@ def lips(performance: Performance) -> Floats:
     across = np.linspace(-1.0, 1.0, 11)
     bow = 1.0 - across**2
     opened = performance.mouth[:, None]
-    lift = -0.007 * performance.smile * across**2
+    lift = -0.015 * performance.smile * (across**2 - 0.4)
     upper = -0.0105 * bow * (1.0 - 0.22 * np.exp(-((across / 0.16) ** 2))) - 0.004 * opened * bow
     lower = 0.0135 * bow + 0.020 * opened * bow
     inner_upper = -0.0015 * bow - 0.003 * opened * bow
     inner_lower = 0.0015 * bow + 0.016 * opened * bow
     rows = [
-        _lip(across, upper + lift, slice(None), 0.034),
-        _lip(across, lower + lift, slice(1, -1), 0.034),
+        _lip(across, upper + lift, slice(None), 0.036),
+        _lip(across, lower + lift, slice(1, -1), 0.036),
         _lip(across, inner_upper + lift, slice(None, -1), 0.028),
         _lip(across, inner_lower + lift, slice(1, None), 0.028),
     ]
-    return np.concatenate(rows, axis=1) + [0.0, MOUTH]
+    return np.concatenate(rows, axis=1) + np.array([0.0, MOUTH])
 
 
-MOUTH = 0.056
+MOUTH = 0.057
 """Where the mouth is below the middle of the head, metres."""
 
 

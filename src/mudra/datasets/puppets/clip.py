@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from mudra.datasets.puppets.painting import OVER, paint_depth, paint_video
+from mudra.datasets.puppets.painting import SMOOTH, paint_depth, paint_video
 from mudra.datasets.puppets.plan import Plan, branch, plan
 from mudra.datasets.puppets.scenery import draw_scenery
 from mudra.datasets.puppets.settings import Puppets
@@ -47,7 +47,7 @@ def draw_clip(settings: Puppets, number: int, streams: Iterable[str] | None = No
     """
     wanted = set(settings.streams if streams is None else streams)
     planned = plan(settings, number)
-    scene = stage(planned, settings.fps)
+    scene = stage(planned, settings)
     times = np.arange(planned.frames) / settings.fps
     video = depth = mask = points = score = None
     if "video" in wanted:
@@ -80,31 +80,38 @@ def _video(scene: Scene, planned: Plan, settings: Puppets) -> NDArray[np.uint8]:
 
 def _backdrop(scene: Scene, planned: Plan, size: int) -> Image.Image:
     """The scenery with the soft shadow that the person throws on it."""
-    side = size * OVER
-    image = draw_scenery(np.random.default_rng(planned.wall), side)
-    small = max(48, size // 2)
+    image = draw_scenery(np.random.default_rng(planned.wall), max(96, size * SMOOTH * 3 // 4))
+    small = max(48, image.width // 3)
     shadow = Image.new("L", (small, small), 0)
     draw = ImageDraw.Draw(shadow)
     head, chest = scene.performance.head_frame(scene.camera), scene.performance.trunk_frame(scene.camera)
-    for frame, wide, high, down in ((head, 0.12, 0.15, 0.0), (chest, 0.27, 0.16, 0.10), (chest, 0.23, 0.6, 0.5)):
+    for frame, wide, high, down in (
+        (head, 0.12, 0.15, 0.0),
+        (chest, 0.27, 0.16, 0.10),
+        (chest, 0.23, 0.6, 0.5),
+    ):
         x, y = (frame.origin[0] + np.array([-0.055 * planned.lit, 0.02 + down * frame.scale[0]])) * small
         rx, ry = wide * frame.scale[0] * small, high * frame.scale[0] * small
         draw.ellipse([x - rx, y - ry, x + rx, y + ry], fill=80)
-    shadow = shadow.filter(ImageFilter.GaussianBlur(small * 0.035)).resize((side, side), Image.Resampling.BILINEAR)
+    shadow = shadow.filter(ImageFilter.GaussianBlur(small * 0.035)).resize(
+        image.size, Image.Resampling.BILINEAR
+    )
     image.paste((36, 22, 52), (0, 0), shadow)
-    return image
+    return image.resize((size * SMOOTH, size * SMOOTH), Image.Resampling.BILINEAR)
 
 
 def _lit(video: NDArray[np.uint8], planned: Plan) -> NDArray[np.uint8]:
     """Light that falls off across the picture, its corners a little darker, its colour warm or cold."""
     size = video.shape[1]
     across = np.linspace(-1, 1, size)
-    fall = 1.0 - (0.05 + 0.5 * planned.dim) * (1 - planned.lit * across[None, :]) / 2
+    fall = 1.0 - (0.02 + 0.7 * planned.dim) * (1 - planned.lit * across[None, :]) / 2
     corners = 1.0 - 0.16 * np.clip((across[None, :] ** 2 + across[:, None] ** 2) / 2 - 0.25, 0, None)
     tint = 1.0 + planned.warmth * np.array([0.035, 0.0, -0.07])
-    level = (1.0 - 0.4 * planned.dim) * fall[..., None] * corners[..., None] * tint / max(1.0, float(tint.max()))
-    factor = np.clip(np.round(level * 256), 0, 256).astype(np.uint16)
-    return ((video.astype(np.uint16) * factor) >> 8).astype(np.uint8)
+    level = (
+        (1.02 - 0.4 * planned.dim) * fall[..., None] * corners[..., None] * tint / max(1.0, float(tint.max()))
+    )
+    factor = np.round(np.minimum(level, 1.0) * 256).astype(np.uint16)  # 255 x 256 is within 16 bit
+    return ((video * factor) >> 8).astype(np.uint8)
 
 
 def _depth(scene: Scene, planned: Plan, settings: Puppets) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:

@@ -93,7 +93,7 @@ class Stroke:
 
 def draw_stroke(rng: np.random.Generator, speed: float, difficulty: float, holds: bool) -> Stroke:
     """Draw how a gesture is done. `speed` near 1 is usual: faster movements leave longer rests."""
-    rest = np.clip(0.22 * speed, 0.06, 0.36)
+    rest = np.clip(0.16 * speed, 0.06, 0.28)
     before, after = rng.uniform(0.35 * rest, 1.2 * rest, 2)
     shape = "point" if rng.random() < 0.3 else "open"
     return Stroke(
@@ -101,7 +101,7 @@ def draw_stroke(rng: np.random.Generator, speed: float, difficulty: float, holds
         skew=float(rng.uniform(-0.35, 0.35)),
         reach=float(rng.uniform(1.0 - 0.45 * difficulty - 0.1, 1.0)),
         centre=rng.normal(0.0, [0.018, 0.02, 0.015]) * (1 + 2 * difficulty),
-        turns=float(rng.uniform(1.0, 1.35)),
+        turns=float(rng.uniform(0.85, 1.15)),
         phase=float(rng.uniform(0, 2 * np.pi)),
         lean=float(rng.normal(0.0, 0.1)),
         shape="hold" if holds else shape,
@@ -111,13 +111,13 @@ def draw_stroke(rng: np.random.Generator, speed: float, difficulty: float, holds
 def progress(frames: int, stroke: Stroke, backwards: bool) -> Floats:
     """How far along its path a gesture is at each frame: [T] in 0..1, resting at both ends.
 
-    The share of a minimum-jerk reach, on a clock that `skew` bends.
+    It starts and stops softly, on a clock that `skew` bends.
     """
     before, after = stroke.rests
     clock = np.linspace(0.0, 1.0, frames) if frames > 1 else np.array([0.5])
     moved = np.clip((clock - before) / max(1.0 - before - after, 1e-6), 0.0, 1.0)
     moved = moved + stroke.skew * moved * (1.0 - moved)
-    share = moved**3 * (10.0 - 15.0 * moved + 6.0 * moved**2)
+    share = moved**2 * (3.0 - 2.0 * moved)
     # Playing backwards is a reversal of time, rests and skew included, so that pairs match exactly.
     return share[::-1].copy() if backwards else share
 

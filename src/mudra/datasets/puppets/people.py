@@ -22,7 +22,20 @@ CLOTHES: tuple[RGB, ...] = (
     *((74, 146, 196), (66, 92, 158), (128, 96, 172), (206, 108, 148), (238, 232, 220)),
     *((92, 102, 116), (52, 58, 76), (160, 60, 70), (150, 186, 178)),
 )
-HAIRCUTS = ("short", "side", "long", "bob", "bun", "curly", "afro", "bald", "scarf", "beanie", "spiky", "pony")
+HAIRCUTS = (
+    "short",
+    "side",
+    "long",
+    "bob",
+    "bun",
+    "curly",
+    "afro",
+    "bald",
+    "scarf",
+    "beanie",
+    "spiky",
+    "pony",
+)
 GARMENTS = ("tee", "stripes", "shirt", "hoodie", "jacket", "dungarees", "vneck", "turtleneck")
 
 
@@ -88,7 +101,7 @@ def draw_person(rng: np.random.Generator, difficulty: float) -> Person:
         fore=float(0.265 * size * rng.uniform(0.95, 1.05)),
         hand=float(0.225 * size * rng.uniform(0.94, 1.08)),
         girth=float(rng.uniform(0.9, 1.2)),
-        head=(float(0.084 * rng.uniform(0.94, 1.08)), float(0.112 * rng.uniform(0.95, 1.06))),
+        head=(float(0.089 * rng.uniform(0.94, 1.08)), float(0.117 * rng.uniform(0.95, 1.06))),
         neck=float(rng.uniform(0.05, 0.075)),
         jaw=float(rng.uniform(0.1, 0.3)),
         skin=skin,

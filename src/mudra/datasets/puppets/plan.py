@@ -18,17 +18,24 @@ from mudra.datasets.puppets.settings import Puppets
 from mudra.datasets.puppets.things import HUES, NOUNS
 from mudra.types import SPLITS
 
+_SYLLABLE = 0.38  # seconds
+
 # Branches of the seed beside the clips' own: persons, the order of their gestures, their walls, the splits.
 _PERSON, _ORDER, _WALL, _SPLIT = range(1, 5)
 
 
 @dataclass(frozen=True)
 class Sway:
-    """Small movements that mean nothing; phases are uniform, so they look alike backwards."""
+    """Small movements that mean nothing; phases are uniform and independent, so they look alike backwards.
+
+    Attributes:
+        periods, phases: seconds and radians of the trunk's sway aside, its breath, the head and the mouth.
+        blinks: when, as shares of the clip.
+    """
 
     size: float
-    periods: tuple[float, float, float]
-    phases: tuple[float, float, float]
+    periods: tuple[float, ...]
+    phases: tuple[float, ...]
     smile: float
     talks: bool
     blinks: tuple[float, ...]
@@ -96,7 +103,7 @@ def persons(settings: Puppets) -> int:
 def splits_of_groups(settings: Puppets) -> tuple[str, ...]:
     """The split of every person. Each split that has a share gets a person."""
     count = persons(settings)
-    train, val, test = settings.shares
+    _, val, test = settings.shares
     held_out = [max(1, round(share * count)) if share > 0 else 0 for share in (val, test)]
     sizes = (count - sum(held_out), *held_out)
     names = np.repeat(SPLITS, np.maximum(sizes, 0))[:count]
@@ -159,7 +166,7 @@ def plan(settings: Puppets, number: int) -> Plan:
         wall=wall,
         lit=int(rng.choice([-1, 1])),
         warmth=float(rng.normal(0.0, 0.35)),
-        dim=float(rng.uniform(0.0, 0.12 + 0.25 * settings.difficulty)),
+        dim=float(rng.uniform(0.0, 0.06 + 0.25 * settings.difficulty)),
         occluder=in_the_way if blocked else None,
     )
 
@@ -171,13 +178,13 @@ def _draw_noun(settings: Puppets, rng: np.random.Generator, gesture: Gesture) ->
 
 
 def _draw_sway(rng: np.random.Generator, difficulty: float) -> Sway:
-    periods, phases = rng.uniform(1.8, 4.5, 3), rng.uniform(0, 2 * np.pi, 3)
+    periods, phases = rng.uniform(1.8, 4.5, 3), rng.uniform(0, 2 * np.pi, 4)
     blinks = rng.uniform(0, 1, int(rng.integers(0, 3)))
     return Sway(
         size=float(rng.uniform(0.5, 1.0) * (0.7 + 2.0 * difficulty)),
-        periods=(float(periods[0]), float(periods[1]), float(periods[2])),
-        phases=(float(phases[0]), float(phases[1]), float(phases[2])),
-        smile=float(rng.uniform(-0.3, 1.0)),
+        periods=(*periods.tolist(), _SYLLABLE),
+        phases=tuple(phases.tolist()),
+        smile=float(rng.uniform(0.15, 1.0)),
         talks=bool(rng.random() < 0.3),
         blinks=tuple(float(moment) for moment in blinks),
     )

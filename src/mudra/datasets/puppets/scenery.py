@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from mudra.datasets.puppets.shapes import light, mix, shade
@@ -40,7 +39,9 @@ class Canvas:
     def area(self, corners: list[tuple[float, float]], colour: tuple[int, ...]) -> None:
         self.draw.polygon([(x * self.size, y * self.size) for x, y in corners], fill=colour)
 
-    def box(self, x0: float, y0: float, x1: float, y1: float, colour: tuple[int, ...], corner: float = 0.0) -> None:
+    def box(
+        self, x0: float, y0: float, x1: float, y1: float, colour: tuple[int, ...], corner: float = 0.0
+    ) -> None:
         edges = [x0 * self.size, y0 * self.size, x1 * self.size, y1 * self.size]
         if edges[2] - edges[0] >= 1 and edges[3] - edges[1] >= 1:
             self.draw.rounded_rectangle(edges, radius=corner * self.size, fill=colour)
@@ -65,12 +66,12 @@ def draw_scenery(rng: np.random.Generator, size: int, kind: str | None = None) -
     """
     name = KINDS[int(rng.integers(len(KINDS)))]
     palette = PALETTES[int(rng.integers(len(PALETTES)))]
-    canvas = Canvas(2 * min(size, 192), light(palette[0], 0.12), mix(palette[0], palette[1], 0.55))
+    canvas = Canvas(size, light(palette[0], 0.12), mix(palette[0], palette[1], 0.55))
     _KINDS[kind or name](canvas, rng, palette)
     soft = canvas.image.filter(ImageFilter.BoxBlur(canvas.size * 0.004))
     if rng.random() < 0.5:
         soft = soft.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return soft.resize((size, size), Image.Resampling.BICUBIC)
+    return soft
 
 
 def _studio(canvas: Canvas, rng: np.random.Generator, palette: tuple[RGB, RGB, RGB]) -> None:
@@ -93,15 +94,38 @@ def _window(canvas: Canvas, rng: np.random.Generator, palette: tuple[RGB, RGB, R
     canvas.disc(left + wide * 0.3, top + 0.13, 0.07, 0.02, (255, 255, 255, 200))
     canvas.disc(left + wide * 0.42, top + 0.115, 0.045, 0.022, (255, 255, 255, 200))
     base = top + high
-    hills = ((left, base - 0.14), (left + 0.12, base - 0.20), (left + 0.24, base - 0.12), (left + wide, base - 0.18))
+    hills = (
+        (left, base - 0.14),
+        (left + 0.12, base - 0.20),
+        (left + 0.24, base - 0.12),
+        (left + wide, base - 0.18),
+    )
     canvas.area([*hills, (left + wide, base), (left, base)], (134, 178, 142))
-    canvas.area([(left, base - 0.06), (left + 0.2, base - 0.12), (left + wide, base - 0.05), (left + wide, base), (left, base)], (96, 150, 118))
+    canvas.area(
+        [
+            (left, base - 0.06),
+            (left + 0.2, base - 0.12),
+            (left + wide, base - 0.05),
+            (left + wide, base),
+            (left, base),
+        ],
+        (96, 150, 118),
+    )
     canvas.box(left + wide / 2 - 0.008, top, left + wide / 2 + 0.008, base, light(wall, 0.7))
     canvas.box(left, top + high * 0.45, left + wide, top + high * 0.45 + 0.014, light(wall, 0.7))
     for edge, way in ((left - 0.03, 1), (left + wide + 0.03, -1)):
-        cloth = [(edge - way * 0.05, 0.0), (edge + way * 0.08, 0.0), (edge + way * 0.045, 0.35), (edge + way * 0.03, 0.68), (edge - way * 0.05, 0.68)]
+        cloth = [
+            (edge - way * 0.05, 0.0),
+            (edge + way * 0.08, 0.0),
+            (edge + way * 0.045, 0.35),
+            (edge + way * 0.03, 0.68),
+            (edge - way * 0.05, 0.68),
+        ]
         canvas.area(cloth, mix(accent, wall, 0.25))
-        canvas.area([(edge - way * 0.02, 0.0), (edge + way * 0.01, 0.0), (edge, 0.68), (edge - way * 0.02, 0.68)], shade(mix(accent, wall, 0.25), 0.15))
+        canvas.area(
+            [(edge - way * 0.02, 0.0), (edge + way * 0.01, 0.0), (edge, 0.68), (edge - way * 0.02, 0.68)],
+            shade(mix(accent, wall, 0.25), 0.15),
+        )
     canvas.box(left - 0.05, base + 0.02, left + wide + 0.05, base + 0.045, light(wall, 0.5))
     _plant(canvas, rng, 0.84, 0.80, 0.20)
     canvas.box(0, 0.90, 1, 1, shade(second, 0.25))
@@ -120,9 +144,18 @@ def _shelves(canvas: Canvas, rng: np.random.Generator, palette: tuple[RGB, RGB, 
             _row_of_books(canvas, rng, start + 0.02, stop - 0.04, y, (wall, second, accent))
 
 
-def _row_of_books(canvas: Canvas, rng: np.random.Generator, x: float, stop: float, y: float, palette: tuple[RGB, RGB, RGB]) -> None:
+def _row_of_books(
+    canvas: Canvas, rng: np.random.Generator, x: float, stop: float, y: float, palette: tuple[RGB, RGB, RGB]
+) -> None:
     wall, second, accent = palette
-    hues = (accent, shade(accent, 0.3), mix(second, (70, 100, 140), 0.6), (238, 226, 204), (206, 160, 96), (110, 140, 116))
+    hues = (
+        accent,
+        shade(accent, 0.3),
+        mix(second, (70, 100, 140), 0.6),
+        (238, 226, 204),
+        (206, 160, 96),
+        (110, 140, 116),
+    )
     while x < stop - 0.03:
         if rng.random() < 0.14:
             vase = hues[int(rng.integers(len(hues)))]
@@ -152,7 +185,10 @@ def _wallpaper(canvas: Canvas, rng: np.random.Generator, palette: tuple[RGB, RGB
             if style == 1:
                 canvas.disc(x, y, step * 0.18, step * 0.18, ink)
             elif style == 2:
-                canvas.area([(x, y - step * 0.4), (x + step * 0.26, y), (x, y + step * 0.4), (x - step * 0.26, y)], ink)
+                canvas.area(
+                    [(x, y - step * 0.4), (x + step * 0.26, y), (x, y + step * 0.4), (x - step * 0.26, y)],
+                    ink,
+                )
             else:
                 canvas.disc(x, y, step * 0.46, step * 0.46, ink)
                 canvas.disc(x, y + step * 0.08, step * 0.34, step * 0.34, mix(wall, accent, 0.16))
@@ -174,7 +210,11 @@ def _lights(canvas: Canvas, rng: np.random.Generator, palette: tuple[RGB, RGB, R
 
 def _hills(canvas: Canvas, rng: np.random.Generator, palette: tuple[RGB, RGB, RGB]) -> None:
     """Layers of hills under a low sun."""
-    skies = (((120, 186, 226), (250, 236, 206)), ((250, 190, 150), (255, 232, 190)), ((150, 160, 210), (250, 206, 190)))
+    skies = (
+        ((120, 186, 226), (250, 236, 206)),
+        ((250, 190, 150), (255, 232, 190)),
+        ((150, 160, 210), (250, 206, 190)),
+    )
     top, low = skies[int(rng.integers(3))]
     canvas.image.paste(gradient(canvas.size, top, low))
     canvas.draw = ImageDraw.Draw(canvas.image, "RGBA")
@@ -187,7 +227,9 @@ def _hills(canvas: Canvas, rng: np.random.Generator, palette: tuple[RGB, RGB, RG
         xs = np.linspace(-0.05, 1.05, 24)
         phase, wave = rng.uniform(0, 6), rng.uniform(4, 9)
         ridge = [(float(x), float(y + 0.045 * np.sin(wave * x + phase))) for x in xs]
-        canvas.area([*ridge, (1.05, 1.05), (-0.05, 1.05)], mix(low, shade(ground, 0.12 * layer), 0.45 + 0.18 * layer))
+        canvas.area(
+            [*ridge, (1.05, 1.05), (-0.05, 1.05)], mix(low, shade(ground, 0.12 * layer), 0.45 + 0.18 * layer)
+        )
         if layer == 2:
             for x in rng.uniform(0, 1, 6):
                 _tree(canvas, float(x), y + 0.03, float(rng.uniform(0.06, 0.12)), shade(ground, 0.3))
@@ -195,8 +237,12 @@ def _hills(canvas: Canvas, rng: np.random.Generator, palette: tuple[RGB, RGB, RG
 
 def _tree(canvas: Canvas, x: float, y: float, high: float, hue: RGB) -> None:
     canvas.box(x - 0.006, y - high * 0.4, x + 0.006, y, (110, 82, 66))
-    canvas.area([(x - high * 0.32, y - high * 0.3), (x, y - high * 1.2), (x + high * 0.32, y - high * 0.3)], hue)
-    canvas.area([(x, y - high * 1.2), (x + high * 0.32, y - high * 0.3), (x, y - high * 0.3)], shade(hue, 0.2))
+    canvas.area(
+        [(x - high * 0.32, y - high * 0.3), (x, y - high * 1.2), (x + high * 0.32, y - high * 0.3)], hue
+    )
+    canvas.area(
+        [(x, y - high * 1.2), (x + high * 0.32, y - high * 0.3), (x, y - high * 0.3)], shade(hue, 0.2)
+    )
 
 
 def _city(canvas: Canvas, rng: np.random.Generator, palette: tuple[RGB, RGB, RGB]) -> None:
@@ -218,7 +264,7 @@ def _city(canvas: Canvas, rng: np.random.Generator, palette: tuple[RGB, RGB, RGB
 
 def _greenhouse(canvas: Canvas, rng: np.random.Generator, palette: tuple[RGB, RGB, RGB]) -> None:
     """Large leaves around a light wall."""
-    wall, second, accent = palette
+    wall = palette[0]
     for x in np.arange(0.0, 1.0, 0.25):
         canvas.box(x, 0, x + 0.012, 1, light(wall, 0.6))
     canvas.box(0, 0.30, 1, 0.312, light(wall, 0.6))
@@ -236,24 +282,48 @@ def _plant(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: f
         across = (0.17 * length * np.cos(turn), 0.17 * length * np.sin(turn))
         hue = shade(green, float(rng.uniform(0, 0.25)))
         root = (x, y - size * 0.4)
-        canvas.area([root, (middle[0] + across[0], middle[1] + across[1]), tip, (middle[0] - across[0], middle[1] - across[1])], hue)
+        canvas.area(
+            [
+                root,
+                (middle[0] + across[0], middle[1] + across[1]),
+                tip,
+                (middle[0] - across[0], middle[1] - across[1]),
+            ],
+            hue,
+        )
         canvas.area([root, (middle[0] + across[0], middle[1] + across[1]), tip], light(hue, 0.12))
     pot = mix((204, 118, 86), (240, 226, 210), float(rng.uniform(0, 0.6)))
-    canvas.area([(x - size * 0.34, y - size * 0.5), (x + size * 0.34, y - size * 0.5), (x + size * 0.24, y), (x - size * 0.24, y)], pot)
+    canvas.area(
+        [
+            (x - size * 0.34, y - size * 0.5),
+            (x + size * 0.34, y - size * 0.5),
+            (x + size * 0.24, y),
+            (x - size * 0.24, y),
+        ],
+        pot,
+    )
     canvas.box(x - size * 0.37, y - size * 0.56, x + size * 0.37, y - size * 0.44, light(pot, 0.15))
 
 
 def _gallery(canvas: Canvas, rng: np.random.Generator, palette: tuple[RGB, RGB, RGB]) -> None:
     """Pictures on a wall and a lamp."""
     wall, second, accent = palette
-    for x0, y0, x1, y1 in ((0.04, 0.08, 0.24, 0.34), (0.10, 0.42, 0.28, 0.56), (0.70, 0.06, 0.94, 0.24), (0.76, 0.32, 0.93, 0.56)):
+    for x0, y0, x1, y1 in (
+        (0.04, 0.08, 0.24, 0.34),
+        (0.10, 0.42, 0.28, 0.56),
+        (0.70, 0.06, 0.94, 0.24),
+        (0.76, 0.32, 0.93, 0.56),
+    ):
         canvas.box(x0 + 0.008, y0 + 0.012, x1 + 0.008, y1 + 0.012, (*shade(wall, 0.5), 90))
         canvas.box(x0, y0, x1, y1, shade(second, 0.4))
         canvas.box(x0 + 0.014, y0 + 0.014, x1 - 0.014, y1 - 0.014, (250, 246, 238))
         hue = mix(accent, (90, 130, 150), float(rng.uniform(0, 1)))
         canvas.box(x0 + 0.03, y0 + 0.03, x1 - 0.03, y1 - 0.03, light(hue, 0.45))
         canvas.disc((x0 + x1) / 2 + rng.uniform(-0.02, 0.02), (y0 + y1) / 2, 0.035, 0.035, hue)
-        canvas.area([(x0 + 0.03, y1 - 0.03), ((x0 + x1) / 2, (y0 + y1) / 2 + 0.02), (x1 - 0.03, y1 - 0.03)], shade(hue, 0.25))
+        canvas.area(
+            [(x0 + 0.03, y1 - 0.03), ((x0 + x1) / 2, (y0 + y1) / 2 + 0.02), (x1 - 0.03, y1 - 0.03)],
+            shade(hue, 0.25),
+        )
     canvas.box(0, 0.84, 1, 0.855, light(wall, 0.5))
     canvas.box(0, 0.855, 1, 1, shade(second, 0.15))
 

@@ -62,7 +62,9 @@ class Puppets(DataSettings):
             raise ValueError(f"shares sum to {sum(self.shares):g}; expected 1")
         used = sum(share > 0 for share in self.shares)
         if self.groups < used:
-            raise ValueError(f"{self.groups} groups cannot fill {used} splits; raise groups or set a share to 0")
+            raise ValueError(
+                f"{self.groups} groups cannot fill {used} splits; raise groups or set a share to 0"
+            )
         if len(set(self.streams)) < len(self.streams):
             raise ValueError("a stream is named twice; expected each once")
         return self

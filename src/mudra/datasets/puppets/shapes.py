@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Colour = tuple[int, int, int] | tuple[int, int, int, int]
+RGB = tuple[int, int, int]
+Colour = RGB | tuple[int, int, int, int]
+Points = Sequence[Sequence[float]] | NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -57,22 +59,37 @@ def _circle(corners: int) -> Floats:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def capsule(start: Floats, end: Floats, start_radius: Floats, end_radius: Floats, round_by: int = 5) -> Floats:
-    """A tapered limb with round ends: [T, 2 * round_by, 2].
+def hull(points: Floats, radii: Floats, corners: int = 16) -> Floats:
+    """What a rubber band around circles looks like: [..., corners, 2].
+
+    Around two circles it is a tapered limb with round ends, around the joints of a finger the finger.
 
     Args:
-        start, end: [T, 2]. start_radius, end_radius: [T].
+        points: [..., J, 2] middles of J circles. radii: [..., J].
+        corners: of the outline, even.
     """
-    along = end - start
-    angle = np.arctan2(along[:, 1], along[:, 0])[:, None]
-    arc = np.linspace(-np.pi / 2, np.pi / 2, round_by)[None]
-    front, back = angle + arc, angle + np.pi + arc
-    tip = np.stack([np.cos(front), np.sin(front)], axis=-1) * end_radius[:, None, None] + end[:, None]
-    root = np.stack([np.cos(back), np.sin(back)], axis=-1) * start_radius[:, None, None] + start[:, None]
-    return np.concatenate([tip, root], axis=1)
+    along = points[..., -1, :] - points[..., 0, :]
+    along = along / np.maximum(np.hypot(along[..., :1], along[..., 1:]), 1e-12)
+    # Two half circles of directions, a little short of the right angle to the limb: there the outline
+    # steps from one end to the other, and must take the corners of both.
+    half = np.linspace(-np.pi / 2 + 0.03, np.pi / 2 - 0.03, corners // 2)[:, None]
+    aside = along[..., ::-1] * [-1.0, 1.0]
+    ahead = np.cos(half) * along[..., None, :] + np.sin(half) * aside[..., None, :]
+    if points.shape[-2] == 2:  # each half belongs to one end
+        start, end = points[..., :1, :], points[..., 1:, :]
+        near, far = radii[..., :1, None], radii[..., 1:, None]
+        return np.concatenate([end + far * ahead, start - near * ahead], axis=-2)
+    ways = np.concatenate([ahead, -ahead], axis=-2)
+    outermost = (ways @ points.swapaxes(-1, -2) + radii[..., None, :]).argmax(axis=-1)
+    rows = np.arange(outermost[..., 0].size)[:, None]
+    joints, flat = points.shape[-2], outermost.reshape(-1, ways.shape[-2])
+    middle = points.reshape(-1, joints, 2)[rows, flat].reshape(ways.shape)
+    return middle + radii.reshape(-1, joints)[rows, flat].reshape(outermost.shape)[..., None] * ways
 
 
-def ellipse(width: float, height: float, x: float = 0.0, y: float = 0.0, corners: int = 20, turn: float = 0.0) -> Floats:
+def ellipse(
+    width: float, height: float, x: float = 0.0, y: float = 0.0, corners: int = 20, turn: float = 0.0
+) -> Floats:
     """An ellipse of half-axes `width` and `height` as corners [N, 2]."""
     corners_at = _circle(corners) * [width, height]
     cos, sin = np.cos(turn), np.sin(turn)
@@ -85,7 +102,12 @@ def box(left: float, top: float, right: float, bottom: float, corner: float = 0.
         return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
     arc = _circle(16) * corner
     centres = np.array(
-        [[right - corner, bottom - corner], [left + corner, bottom - corner], [left + corner, top + corner], [right - corner, top + corner]]
+        [
+            [right - corner, bottom - corner],
+            [left + corner, bottom - corner],
+            [left + corner, top + corner],
+            [right - corner, top + corner],
+        ]
     )
     return np.concatenate([centres[k] + arc[np.arange(4 * k, 4 * k + 5) % 16] for k in range(4)])
 
@@ -124,8 +146,65 @@ class Frame:
     scale: Floats
 
     def place(self, corners: Floats) -> Floats:
-        """Corners of the part [N, 2] in metres -> [T, N, 2] in shares of the picture."""
+        """Corners of the part [N, 2] or [T, N, 2] in metres -> [T, N, 2] in shares of the picture."""
         cos, sin = np.cos(self.turn)[:, None], np.sin(self.turn)[:, None]
-        x, y = corners[None, :, 0], corners[None, :, 1]
+        x, y = corners[..., 0], corners[..., 1]
         turned = np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1)
         return self.origin[:, None] + self.scale[:, None, None] * turned
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A rigid part as it was designed, in its own metres; a person's are designed once and placed often.
+
+    Attributes:
+        corners: [N, 2] of all polygons on end. ends: where each polygon ends.
+        colours: of each polygon. nearer: metres before the part's middle; None is a mere marking.
+        widths: the longer side of each polygon, metres.
+    """
+
+    corners: Floats
+    ends: tuple[int, ...]
+    colours: tuple[Colour | None, ...]
+    nearer: tuple[float | None, ...]
+    widths: tuple[float, ...]
+
+    def place(self, frame: Frame, depth: Floats, finest: float = 0.0, *, person: bool = True) -> list[Shape]:
+        """Its polygons in the picture. Markings smaller than `finest` (a share of the picture) are left out.
+
+        Args:
+            depth: [T or 1] metres from the camera to the part's middle.
+        """
+        parts = np.split(frame.place(self.corners), self.ends, axis=1)[:-1]
+        smallest = finest / float(frame.scale.mean())
+        return [
+            Shape(part, colour, None if nearer is None else depth - nearer, person)
+            for part, colour, nearer, width in zip(parts, self.colours, self.nearer, self.widths, strict=True)
+            if nearer is not None or width >= smallest
+        ]
+
+
+class Pen:
+    """Designs a rigid part, polygon by polygon, from back to front."""
+
+    def __init__(self) -> None:
+        self._drawn: list[tuple[Floats, Colour | None, float | None]] = []
+
+    def solid(self, corners: Points, colour: Colour | None, nearer: float = 0.0) -> None:
+        """Add a polygon that is there in depth too, `nearer` metres before the part's middle."""
+        self._drawn.append((np.asarray(corners, dtype=float), colour, nearer))
+
+    def mark(self, corners: Points, colour: Colour) -> None:
+        """Add a polygon that only colours what lies below."""
+        self._drawn.append((np.asarray(corners, dtype=float), colour, None))
+
+    def drawing(self) -> Drawing:
+        """All that was added."""
+        outlines = [corners for corners, _, _ in self._drawn]
+        return Drawing(
+            corners=np.concatenate([*outlines, np.zeros((0, 2))]),
+            ends=tuple(np.cumsum([len(corners) for corners in outlines], dtype=int).tolist()),
+            colours=tuple(colour for _, colour, _ in self._drawn),
+            nearer=tuple(nearer for _, _, nearer in self._drawn),
+            widths=tuple(float(np.ptp(corners, axis=0).max()) for corners in outlines),
+        )

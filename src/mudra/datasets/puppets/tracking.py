@@ -22,7 +22,15 @@ LAYOUT = LAYOUTS["sign92"]
 # The arm's five points among the hand's: MediaPipe's pose names a knuckle of the little and of the index
 # finger and the second one of the thumb.
 _PINKY, _INDEX, _THUMB = 17, 5, 3
-_LONGEST_LOSS = 6
+_LONGEST_LOSS = 6  # frames
+
+
+def _rows_of(side: str) -> NDArray[np.bool_]:
+    return np.array([f"{side}_" in name for name in LAYOUT.points])
+
+
+# By side of the picture: the person's own left is on the picture's right.
+_ARM_ROWS: dict[int | None, NDArray[np.bool_]] = {1: _rows_of("left"), -1: _rows_of("right")}
 
 
 def track(
@@ -36,8 +44,8 @@ def track(
     lost = _losses(rng, frames, settings.missing)
     flat = exact[..., :2]
     hidden = ((flat < 0) | (flat >= 1)).any(axis=-1) | lost
-    if scene.occluder is not None:
-        hidden |= _inside(flat, scene.occluder)
+    for barrier in scene.barriers:
+        hidden |= _inside(flat, barrier.outline) & _ARM_ROWS.get(barrier.side, True)
     points = (exact + settings.jitter * jitter)[..., : settings.point_axes]
     points[hidden] = np.nan
     return points.astype(np.float32), np.where(hidden, 0.0, sure).astype(np.float32)
@@ -62,15 +70,16 @@ def _arm(arm: Arm) -> Floats:
 
 
 def _losses(rng: np.random.Generator, frames: int, missing: float) -> NDArray[np.bool_]:
-    """Parts that the detector lost, for some frames on end: [T, 92]."""
+    """Parts that the detector lost, for some frames on end: [T, 92]. On average the share `missing`."""
     lost = np.zeros((frames, len(LAYOUT)), dtype=bool)
+    mean = (1 + _LONGEST_LOSS) / 2
+    begins = 1.0 - (1.0 - missing) ** (1.0 / mean)  # chance that a loss begins at a frame
     for rows in LAYOUT.parts.values():
-        chance, length = rng.random(frames), rng.integers(1, _LONGEST_LOSS + 1, frames)
-        # A frame is lost when a loss began at it or shortly before; the rate is set so that the share is `missing`.
-        mean = (_LONGEST_LOSS + 1) / 2
-        starts = chance < (1.0 - (1.0 - missing) ** (1.0 / mean) if missing < 1 else 1.0)
-        for start in np.flatnonzero(starts):
-            lost[start : start + length[start], rows] = True
+        chance = rng.random(frames + _LONGEST_LOSS)  # losses may have begun before the clip
+        length = rng.integers(1, _LONGEST_LOSS + 1, frames + _LONGEST_LOSS)
+        for start in np.flatnonzero(chance < begins):
+            first = start - _LONGEST_LOSS
+            lost[max(first, 0) : max(first + length[start], 0), rows] = True
     return lost
 
 
@@ -78,4 +87,5 @@ def _inside(points: Floats, outline: Floats) -> NDArray[np.bool_]:
     """Whether points [..., 2] lie in a convex outline [N, 2] given clockwise as seen."""
     edges = np.roll(outline, -1, axis=0) - outline
     to_points = points[..., None, :] - outline
-    return (edges[:, 0] * to_points[..., 1] - edges[:, 1] * to_points[..., 0] >= 0).all(axis=-1)
+    inside: NDArray[np.bool_] = (edges[:, 0] * to_points[..., 1] >= edges[:, 1] * to_points[..., 0]).all(axis=-1)
+    return inside

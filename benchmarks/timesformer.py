@@ -1,0 +1,229 @@
+"""TimeSformer of mudra beside that of transformers: equal weights, equal inputs, taken in turns.
+
+    python benchmarks/timesformer.py --size small --batch 2 --repeats 5
+    python benchmarks/timesformer.py --device cuda --batch 8 --compile --out timesformer-cuda.md
+
+Every variant is measured once a round, so that what else the machine does falls on all of them alike; the
+table shows medians (and the fastest round). On a CPU the time is CPU time. A train step is forward, loss,
+backward and AdamW. The outputs are compared before anything is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mudra.models import count_parameters, flops
+from mudra.models.timesformer import TimeSformer, TimeSformerSettings
+from mudra.models.timesformer_weights import from_transformers_state
+
+SIZES = {"base": (768, 12, 12), "small": (384, 8, 6)}  # width, depth, heads
+CLASSES = 400
+PRECISIONS = ("fp32", "medium", "bf16")
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass
+class Variant:
+    """One model under one set of switches, and what was measured of it."""
+
+    name: str
+    precision: str
+    answer: Callable[[Tensor], Tensor]
+    optimiser: torch.optim.Optimizer
+    difference: float = 0.0
+    forward: list[float] = field(default_factory=list)
+    train: list[float] = field(default_factory=list)
+    memory: int = 0
+
+    def switches(self, device: str) -> AbstractContextManager[None]:
+        """Set the precision of matrix products; the result turns autocast on where it is meant."""
+        torch.set_float32_matmul_precision("medium" if self.precision == "medium" else "highest")
+        return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def models(size: str, frames: int, device: str) -> tuple[nn.Module, TimeSformer]:
+    """transformers' model and ours with the same random weights, no bias left at zero."""
+    width, depth, heads = SIZES[size]
+    config = transformers.TimesformerConfig(
+        num_frames=frames, hidden_size=width, num_hidden_layers=depth, num_attention_heads=heads,
+        intermediate_size=4 * width, num_labels=CLASSES,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    theirs = transformers.TimesformerForVideoClassification(config)
+    with torch.no_grad():
+        for weight in theirs.parameters():
+            weight.add_(0.02 * torch.randn_like(weight))
+    ours = TimeSformer(
+        TimeSformerSettings(
+            width=width, depth=depth, heads=heads, class_token="per_clip", temporal_dense=True, norm_eps=1e-6
+        ),
+        {"video": (frames, 3, 224, 224)},
+        {"label": CLASSES},
+    )  # fmt: skip
+    ours.load_state_dict(from_transformers_state(theirs.state_dict(), heads))
+    return theirs.to(device), ours.to(device)
+
+
+def variants(args: argparse.Namespace) -> list[Variant]:
+    """transformers and ours at each precision; the first is transformers as its users run it."""
+    theirs, ours = models(args.size, args.frames, args.device)
+    answers: dict[str, tuple[nn.Module, Callable[[Tensor], Tensor]]] = {
+        "transformers": (theirs, lambda video: theirs(video).logits),
+        "mudra": (ours, lambda video: ours({"video": video})["label"]),
+    }
+    if args.compile:
+        compiled = torch.compile(ours)
+        answers["mudra, compiled"] = (ours, lambda video: compiled({"video": video})["label"])
+    made = []
+    for name, (model, answer) in answers.items():
+        # Rate 0: every step does all its work and leaves the weights as they are.
+        optimiser = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0)
+        made += [Variant(name, precision, answer, optimiser) for precision in args.precisions]
+    return sorted(made, key=lambda variant: args.precisions.index(variant.precision))
+
+
+def timed(work: Callable[[], object], device: str) -> float:
+    """Seconds that `work` takes: of CPU time on a CPU, of the clock on a GPU."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        work()
+        torch.cuda.synchronize()
+        return time.perf_counter() - start
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def forward(variant: Variant, video: Tensor) -> Tensor:
+    with variant.switches(video.device.type), torch.inference_mode():
+        return variant.answer(video)
+
+
+def train_step(variant: Variant, video: Tensor, labels: Tensor) -> None:
+    with variant.switches(video.device.type):
+        loss = F.cross_entropy(variant.answer(video), labels)
+    loss.backward()
+    variant.optimiser.step()
+    variant.optimiser.zero_grad(set_to_none=True)
+
+
+def compare_outputs(all_variants: list[Variant], video: Tensor) -> None:
+    """Note how far each variant's logits are from transformers' in full precision; stop where fp32 differs."""
+    reference = forward(all_variants[0], video).float()
+    scale = reference.abs().max()
+    for variant in all_variants:
+        difference = (forward(variant, video).float() - reference).abs().max() / scale
+        variant.difference = float(difference)
+        if variant.precision == "fp32" and variant.difference > 1e-4:
+            raise SystemExit(
+                f"{variant.name} fp32: logits differ by {difference:.1e} of their size; nothing timed"
+            )
+
+
+def measure(all_variants: list[Variant], video: Tensor, repeats: int) -> None:
+    device = video.device.type
+    labels = torch.arange(len(video), device=device) % CLASSES
+    for turn in range(repeats + 1):  # the first turn warms up
+        for variant in all_variants:
+            if device == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            seconds = (
+                timed(lambda: forward(variant, video), device),  # noqa: B023  (called at once)
+                timed(lambda: train_step(variant, video, labels), device),  # noqa: B023
+            )
+            if device == "cuda":
+                variant.memory = torch.cuda.max_memory_allocated()
+            if turn:
+                variant.forward.append(seconds[0])
+                variant.train.append(seconds[1])
+        gc.collect()
+
+
+def table(all_variants: list[Variant], clips: int, device: str) -> list[str]:
+    """Milliseconds a clip and how many times faster than transformers, in Markdown."""
+    like = {variant.precision: variant for variant in all_variants if variant.name == "transformers"}
+    default = all_variants[0]
+    head = ["", "precision", "logits differ by"]
+    for work in ("forward", "train step"):
+        head += [f"{work}, ms a clip (fastest)", "x same switches", "x transformers' defaults"]
+    head += ["peak memory, MiB"] if device == "cuda" else []
+    rows = [head, ["---"] * len(head)]
+    for variant in all_variants:
+        row = [variant.name, variant.precision, f"{variant.difference:.0e}"]
+        for work in ("forward", "train"):
+            taken, same, usual = (getattr(v, work) for v in (variant, like[variant.precision], default))
+            median = statistics.median(taken)
+            row.append(f"{1e3 * median / clips:.0f} ({1e3 * min(taken) / clips:.0f})")
+            row += [f"{statistics.median(other) / median:.2f}" for other in (same, usual)]
+        row += [f"{variant.memory / 2**20:.0f}"] if device == "cuda" else []
+        rows.append(row)
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def processor(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def describe(args: argparse.Namespace) -> list[str]:
+    width, depth, heads = SIZES[args.size]
+    with torch.device("meta"):
+        ghost = models(args.size, args.frames, "meta")[1]
+    size, work = count_parameters(ghost), flops(ghost, {"video": (args.frames, 3, 224, 224)})
+    return [
+        f"## {args.size}: {args.frames} frames of 224 px, batch {args.batch}, {args.device}",
+        "",
+        f"Width {width}, depth {depth}, heads {heads}: {size:,} parameters, {work / 1e9:.0f} GFLOPs a clip "
+        f"(a multiplication and an addition are two). {args.repeats} rounds, {torch.get_num_threads()} threads; "
+        f"{processor(args.device)}; torch {torch.__version__}, transformers {transformers.__version__}, "
+        f"Python {platform.python_version()}.",
+        "",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--size", choices=SIZES, default="base")
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="on a CPU; with 1 the times are the steadiest")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument("--compile", action="store_true", help="also measure ours under torch.compile")
+    parser.add_argument("--out", help="append the table to this file in benchmarks/results")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    video = torch.randn(args.batch, args.frames, 3, 224, 224).to(args.device)
+    everything = variants(args)
+    compare_outputs(everything, video)
+    measure(everything, video, args.repeats)
+    lines = [*describe(args), *table(everything, args.batch, args.device), ""]
+    print("\n".join(lines))
+    if args.out:
+        RESULTS.mkdir(exist_ok=True)
+        with (RESULTS / args.out).open("a") as file:
+            file.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

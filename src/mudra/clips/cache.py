@@ -1,0 +1,298 @@
+"""A shrunk copy of a data set that is fast to read: an ordinary data set in a folder of its own.
+
+Every clip is decoded once, cut to its window and resized as evaluation would resize it. As `npz`
+(uncompressed) a clip is read at the speed of memory and its frames are exactly the resized ones; as
+`jpeg` it takes about a tenth of the room, and reading it costs a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import simplejpeg
+from numpy.typing import NDArray
+
+from mudra.clips import pixels
+from mudra.clips.manifest import Manifest, read_manifest, write_manifest
+from mudra.clips.workers import Crew, Failure, Progress
+from mudra.errors import DataError, OutputError
+from mudra.files import told_as_output_error
+from mudra.sources import open_source
+from mudra.types import Source, StreamInfo
+
+Resize = Literal["keep", "crop", "stretch"]
+Form = Literal["npz", "jpeg"]
+
+QUALITY = 92  # of JPEG; its blocks begin to show in small pictures below about 90
+LIMIT = 600.0  # seconds that one clip may take
+_AT_ONCE = 256 * 1024**2  # bytes of full-size frames that are held while a clip is shrunk
+_PLAIN = re.compile(r"[\w-][\w. +()-]{0,100}(/[\w-][\w. +()-]{0,100}){0,4}", re.ASCII)
+
+
+def cache(
+    manifest: Manifest,
+    out: Path,
+    *,
+    size: int,
+    resize: Resize = "keep",
+    form: Form = "npz",
+    skip_broken: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Write the copy and read it back.
+
+    Args:
+        out: a folder that is not there yet. It appears when it is complete.
+        size: pixels of the shorter side (`keep`, which never enlarges), or of both.
+        resize: `keep` the whole picture and its shape, `crop` to the square in its centre, or `stretch`
+            it to a square.
+        form: `npz` or `jpeg`; a JPEG copy needs all clips to have one rate.
+        skip_broken: leave out clips that cannot be read; else they are an error.
+        workers: processes that decode, by default one a core; 0 decodes in this one, without a time limit.
+        progress: told what is being done, how much of it is done, and how much there is.
+    Raises:
+        DataError: `out` is there, a clip cannot be read, or the rates differ in a JPEG copy.
+        OutputError: the copy cannot be written.
+    """
+    out = Path(out)
+    if out.exists():
+        raise DataError(f"{out}: is there already; name a new folder, or remove it.")
+    if size < 8:
+        raise DataError(f"{out}: a size of {size} pixels was asked for; expected 8 or more.")
+    unfinished = out.parent / f".{out.name}.partial-{os.getpid()}"
+    try:
+        with told_as_output_error(out):
+            unfinished.mkdir(parents=True)
+            jobs = [
+                _Job.of(manifest, row, _Shrink(size, resize, form), unfinished)
+                for row in range(len(manifest))
+            ]
+            with Crew(workers, LIMIT, progress) as crew:
+                made = _make_all(jobs, crew, skip_broken)
+            write_manifest(_described(manifest, made, unfinished, form), unfinished)
+            unfinished.rename(out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return read_manifest(out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shrink:
+    """How pictures are made smaller, and how they are kept."""
+
+    size: int
+    resize: Resize
+    form: Form
+
+    def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """uint8 [T,H,W,3] in, the same smaller."""
+        height, width = frames.shape[1:3]
+        if self.resize != "keep":
+            return pixels.resize(frames, self.size, self.size, pixels.view_box(height, width, self.resize))
+        scale = min(1.0, self.size / min(height, width))
+        return pixels.resize(frames, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One clip to copy: its streams' files, and the name that the copies get."""
+
+    id: str
+    name: str
+    streams: Mapping[str, tuple[Path, StreamInfo]]
+    start: float | None
+    stop: float | None
+    shrink: _Shrink
+    out: Path
+
+    @classmethod
+    def of(cls, manifest: Manifest, row: int, shrink: _Shrink, out: Path) -> _Job:
+        clip = manifest[row]
+        streams = {stream: (path, manifest.streams[stream]) for stream, path in clip.streams.items()}
+        return cls(clip.id, _plain(clip.id), streams, clip.start, clip.stop, shrink, out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The copy of a clip: paths below the new data set by stream, and the rate of its pictures (0: unknown)."""
+
+    files: Mapping[str, str]
+    fps: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Unwritten:
+    """The copy could not be written, which no other clip would mend."""
+
+    reason: str
+
+
+def _make_all(jobs: list[_Job], crew: Crew, skip_broken: bool) -> dict[int, _Made]:
+    """The copies by row, in the order of the rows; broken clips are left out or are an error."""
+    made: dict[int, _Made] = {}
+    broken: dict[int, str] = {}
+    for row, result in crew.each("copying clips", _make, jobs):
+        if isinstance(result, _Unwritten):
+            raise OutputError(
+                f"{jobs[row].out}: cannot be written ({result.reason}); make room, or name another folder."
+            )
+        if isinstance(result, Failure):
+            broken[row] = result.reason
+        else:
+            made[row] = result
+    if broken and not (skip_broken and made):
+        first = min(broken)
+        raise DataError(
+            f"{len(broken)} of {len(jobs)} clips cannot be read, the first of them {jobs[first].id!r}: "
+            f"{broken[first]} See all with `mudra data check`, or leave them out with --skip-broken."
+        )
+    return dict(sorted(made.items()))
+
+
+def _make(job: _Job) -> _Made | _Unwritten:
+    """Copy one clip."""
+    files: dict[str, str] = {}
+    fps = 0.0
+    try:
+        for stream, (path, info) in job.streams.items():
+            below = f"{_plain(stream.replace(':', '-'))}/{job.name}"
+            if info.kind == "video":
+                frames, times = _shrunk(_source(path, info, job), job.shrink)
+                fps = _rate(times, info.fps, job)
+                files[stream] = _write_video(frames, times, job, below)
+            elif job.start is None and job.stop is None:
+                files[stream] = _copy(path, job.out, below)
+            else:
+                files[stream] = _write_part(_source(path, info, job), info, job, below)
+    except OSError as problem:  # reading raises DataError
+        return _Unwritten(problem.strerror or str(problem))
+    return _Made(files, fps)
+
+
+def _source(path: Path, info: StreamInfo, job: _Job) -> Source:
+    return open_source(path, info.kind, fps=info.fps, start=job.start, stop=job.stop)
+
+
+def _shrunk(source: Source, shrink: _Shrink) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """All frames of a source made smaller, and their times, without ever holding many large ones."""
+    seen: list[NDArray[np.float64]] = []
+
+    def first(times: NDArray[np.float64]) -> NDArray[np.int64]:
+        seen[:] = [times]
+        return np.zeros(1, np.int64)
+
+    one = source.read(first).values
+    count = len(seen[0])
+    step = max(1, _AT_ONCE // one.nbytes)
+    parts: list[NDArray[np.uint8]] = []
+    times: list[NDArray[np.float64]] = []
+    for numbers in np.split(np.arange(count), np.arange(step, count, step)):
+        part = source.read(partial(_just, numbers))
+        parts.append(shrink(part.values))
+        times.append(part.times)
+    return np.concatenate(parts), np.concatenate(times)
+
+
+def _just(numbers: NDArray[np.int64], times: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Choose these frames, as far as they are there."""
+    return numbers[numbers < len(times)]
+
+
+def _write_video(frames: NDArray[np.uint8], times: NDArray[np.float64], job: _Job, below: str) -> str:
+    if job.shrink.form == "npz":
+        path = _room(job.out, f"{below}.npz")
+        np.savez(path, video=frames, times=times - (job.start or 0.0))
+        return f"{below}.npz"
+    folder = _room(job.out, below)
+    folder.mkdir()
+    for number, frame in enumerate(np.ascontiguousarray(frames), 1):
+        (folder / f"{number:05d}.jpg").write_bytes(simplejpeg.encode_jpeg(frame, quality=QUALITY))
+    return below
+
+
+def _write_part(source: Source, info: StreamInfo, job: _Job, below: str) -> str:
+    """The window of a stream that is no video, in an array file of its own."""
+    stream = source.read(lambda times: np.arange(len(times)))
+    arrays: dict[str, Any] = {info.kind: stream.values, "times": stream.times - (job.start or 0.0)}
+    if stream.score is not None:
+        arrays["score"] = stream.score
+    np.savez(_room(job.out, f"{below}.npz"), **arrays)
+    return f"{below}.npz"
+
+
+def _copy(path: Path, out: Path, below: str) -> str:
+    """A file or frame folder as it is."""
+    if path.is_dir():
+        shutil.copytree(path, _room(out, below))
+        return below
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; mend the path, or take the clip out.")
+    below += path.suffix
+    shutil.copyfile(path, _room(out, below))
+    return below
+
+
+def _rate(times: NDArray[np.float64], declared: float | None, job: _Job) -> float:
+    """Frames per second of a clip; for JPEG, which keeps no times, it has to be even."""
+    if len(times) < 2:
+        return declared or 0.0
+    rate = (len(times) - 1) / (times[-1] - times[0]) if times[-1] > times[0] else 0.0
+    even = times[0] + np.arange(len(times)) / rate if rate else times
+    if job.shrink.form == "jpeg" and (not rate or np.abs(times - even).max() > 0.5 / rate):
+        raise DataError(f"clip {job.id!r}: its frame rate varies, and JPEG files keep no times; copy as npz.")
+    return float(rate)
+
+
+def _described(manifest: Manifest, made: Mapping[int, _Made], root: Path, form: Form) -> Manifest:
+    """The manifest of the copies."""
+    kept = manifest.select(list(made))
+    files = {
+        stream: pa.array([copy.files.get(stream, "").encode() for copy in made.values()], pa.binary())
+        for stream in manifest.files
+    }
+    streams = dict(manifest.streams)
+    for stream, info in manifest.streams.items():
+        if info.kind == "video":
+            streams[stream] = replace(info, fps=_one_rate(manifest, made) if form == "jpeg" else None)
+    nowhere = np.full(len(made), np.nan)
+    return replace(kept, root=root, files=files, streams=streams, starts=nowhere, stops=nowhere.copy())
+
+
+def _one_rate(manifest: Manifest, made: Mapping[int, _Made]) -> float:
+    """The rate that all clips of a JPEG copy share."""
+    rates = {row: copy.fps for row, copy in made.items() if copy.fps}
+    if not rates:
+        raise DataError(
+            f"{manifest.name}: no clip tells its frame rate, and JPEG files keep no times; copy as npz."
+        )
+    low, high = min(rates, key=rates.__getitem__), max(rates, key=rates.__getitem__)
+    if rates[high] > rates[low] * 1.01:
+        one, other = (manifest.ids[row].as_py() for row in (low, high))
+        raise DataError(
+            f"{manifest.name}: clip {one!r} has {rates[low]:.3g} frames/s and {other!r} {rates[high]:.3g}, and JPEG "
+            "files keep no times; copy as npz."
+        )
+    return round(float(np.median(list(rates.values()))), 4)
+
+
+def _plain(name: str) -> str:
+    """A name that every file system takes, the same each time."""
+    return name if _PLAIN.fullmatch(name) else sha256(name.encode(errors="surrogatepass")).hexdigest()[:24]
+
+
+def _room(out: Path, below: str) -> Path:
+    """The path of a new file, in a folder that is there."""
+    path = out / below
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

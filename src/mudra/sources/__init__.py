@@ -1,0 +1,57 @@
+"""Where streams come from: bytes become frames, points or series. numpy, PyAV and Pillow alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mudra.errors import DataError
+from mudra.sources.arrays import ArraySource
+from mudra.sources.facts import Facts
+from mudra.sources.frames import FrameFolder
+from mudra.sources.limits import DEFAULT_LIMITS, Limits, named
+from mudra.sources.video import VideoSource
+from mudra.types import StreamKind
+
+__all__ = ["ArraySource", "Facts", "FrameFolder", "Limits", "VideoSource", "open_source", "verify"]
+
+
+def open_source(
+    path: Path | str,
+    kind: StreamKind,
+    *,
+    fps: float | None = None,
+    start: float | None = None,
+    stop: float | None = None,
+    threads: int = 1,
+    limits: Limits = DEFAULT_LIMITS,
+) -> VideoSource | FrameFolder | ArraySource:
+    """The reader for a path: a folder of pictures, a NumPy file, or else a video. Reads nothing yet.
+
+    Args:
+        fps: moments per second, for what has no times of its own.
+        start, stop: the part to look at: moments with start <= time < stop, in seconds.
+        threads: decoding threads of a video.
+    Raises:
+        DataError: this kind of stream cannot lie in such a file.
+    """
+    path = Path(path)
+    if path.suffix.lower() in (".npy", ".npz"):
+        return ArraySource(path, kind, fps, start, stop, limits)
+    if kind in ("points", "series"):
+        raise DataError(f"{named(path)}: {kind} are read from .npy or .npz files; convert it.")
+    if path.is_dir():
+        return FrameFolder(path, kind, fps, start, stop, limits)
+    if kind != "video":
+        raise DataError(
+            f"{named(path)}: {kind} is read from a folder of PNG pictures, .npy or .npz; convert it."
+        )
+    return VideoSource(path, fps, start, stop, threads, limits)
+
+
+def verify(path: Path | str, kind: StreamKind, fps: float | None = None) -> Facts:
+    """Decode all of a file and say what is in it.
+
+    Raises:
+        DataError: it is damaged, cut, or not such a stream.
+    """
+    return open_source(path, kind, fps=fps).facts()

@@ -1,0 +1,473 @@
+"""The data doctor: what is planted is found, what is sound is left alone."""
+
+import csv
+import json
+import os
+import signal
+import time
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from mudra.clips import likeness
+from mudra.clips.balance import sided_pairs
+from mudra.clips.check import Report, check, render, to_json
+from mudra.clips.manifest import read_manifest
+from mudra.clips.workers import Crew, Failure
+from mudra.errors import DataError, UsageError
+from tests.footage import footage, write_video
+
+SOUND = 6  # clips of the sound data set; two classes, two groups a split
+
+
+def write_rows(folder: Path, rows: list[dict[str, str]], facts: dict | None = None) -> Path:
+    with open(folder / "manifest.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "dataset.json").write_text(json.dumps(facts or {}))
+    return folder
+
+
+def row(number: int, split: str = "train", label: str | None = None, **more: str) -> dict[str, str]:
+    group = f"{split} person {number % 2}"
+    label = label or ("wave", "nod")[number // 2 % 2]
+    return {
+        "clip": f"c{number}",
+        "split": split,
+        "group": group,
+        "label": label,
+        "video": f"{number}.mp4",
+    } | more
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> tuple[Path, list[dict[str, str]]]:
+    """A data set with nothing wrong but that it is small."""
+    rows = [row(number, "train" if number < 8 else "test") for number in range(12)]
+    for number in range(12):
+        write_video(tmp_path / f"{number}.mp4", footage(number))
+    return tmp_path, rows
+
+
+def examined(
+    folder: Path, rows: list[dict[str, str]], facts: dict | None = None, **options: object
+) -> Report:
+    return check(read_manifest(write_rows(folder, rows, facts)), **({"workers": 0} | options))  # type: ignore[arg-type]
+
+
+def kinds(findings: list) -> set[str]:
+    return {finding.kind for finding in findings}
+
+
+def only(findings: list, kind: str) -> list:
+    return [finding for finding in findings if finding.kind == kind]
+
+
+# Sound data
+
+
+def test_sound_data_has_no_problem_and_its_figures_are_right(sound):
+    report = examined(*sound)
+    assert report.ok
+    assert kinds(report.warnings) == {"few clips"}
+    assert report.facts["clips"] == 12
+    assert report.facts["splits"] == {"train": 8, "test": 4}
+    assert report.facts["groups"] == 4
+    video = report.facts["streams"]["video"]
+    assert (video["files"], video["unreadable"], video["frames"]) == (12, 0, 12 * 16)
+    assert video["frames/s"] == {"12": 12}
+    assert video["sizes"] == {"64x48": 12}
+    assert video["seconds"]["median"] == pytest.approx(16 / 12)
+
+
+def test_the_report_is_shown_and_is_json(sound):
+    folder, rows = sound
+    (folder / "3.mp4").unlink()
+    report = examined(folder, rows)
+    text = StringIO()
+    Console(file=text, width=120).print(render(report))
+    assert "1 to mend" in text.getvalue()
+    assert "missing file" in text.getvalue()
+    assert "Nothing has to be mended" not in text.getvalue()
+    values = json.loads(to_json(report))
+    assert values["ok"] is False
+    assert values["problems"][0]["place"] == "clip 'c3' (train)"
+
+
+def test_long_lists_are_cut_short_for_people_only():
+    from mudra.clips.findings import Finding
+
+    report = Report([Finding("missing file", f"clip {n}", "gone", "mend the path") for n in range(50)])
+    text = StringIO()
+    Console(file=text, width=120).print(render(report))
+    assert "and 40 more" in text.getvalue()
+    assert text.getvalue().count("mend the path") == 1
+    assert len(json.loads(to_json(report))["problems"]) == 50
+
+
+# Files
+
+
+def test_files_that_cannot_be_decoded_are_problems(sound):
+    folder, rows = sound
+    (folder / "0.mp4").write_bytes(b"")
+    whole = (folder / "1.mp4").read_bytes()
+    (folder / "1.mp4").write_bytes(whole[: len(whole) // 2])
+    (folder / "2.mp4").write_text("<html>404</html>")
+    (folder / "3.mp4").unlink()
+    report = examined(folder, rows)
+    assert {finding.place for finding in only(report.problems, "cannot be read")} == {
+        f"clip 'c{number}' (train)" for number in (0, 1, 2)
+    }
+    assert [finding.place for finding in only(report.problems, "missing file")] == ["clip 'c3' (train)"]
+    assert report.facts["streams"]["video"]["unreadable"] == 4
+    assert not report.ok
+
+
+def test_without_decoding_only_absence_is_seen(sound):
+    folder, rows = sound
+    (folder / "0.mp4").write_bytes(b"not a video")
+    (folder / "3.mp4").unlink()
+    report = examined(folder, rows, decode=False)
+    assert kinds(report.problems) == {"missing file"}
+
+
+def test_a_folder_of_frames_with_a_gap_is_a_problem(tmp_path):
+    from PIL import Image
+
+    for number in range(1, 10):
+        if number != 7:
+            (tmp_path / "a").mkdir(exist_ok=True)
+            Image.fromarray(footage(0)[0]).save(tmp_path / "a" / f"{number:05d}.jpg")
+    report = examined(tmp_path, [row(0, video="a")], {"streams": {"video": {"fps": 12}}})
+    assert "00007.jpg" in only(report.problems, "cannot be read")[0].found
+
+
+def test_a_window_outside_its_file_is_found(sound):
+    folder, rows = sound
+    rows[0] |= {"start": "5", "stop": "6"}
+    rows[1] |= {"start": "0.5", "stop": "9"}
+    rows[2] |= {"start": "0.5", "stop": "1.2"}
+    report = examined(folder, rows)
+    assert [finding.place for finding in only(report.problems, "starts after its end")] == [
+        "clip 'c0' (train)"
+    ]
+    assert [finding.place for finding in only(report.warnings, "stops after its end")] == [
+        "clip 'c1' (train)"
+    ]
+
+
+def test_outliers_are_told(sound):
+    folder, rows = sound
+    write_video(folder / "0.mp4", footage(0, frames=1))
+    write_video(folder / "1.mp4", footage(1), fps=30)
+    write_video(folder / "2.mp4", footage(2, frames=300))
+    write_video(folder / "3.mp4", footage(3, height=64, width=48))
+    report = examined(folder, rows)
+    assert report.ok
+    assert [finding.place for finding in only(report.warnings, "a single frame")] == ["clip 'c0' (train)"]
+    assert {finding.place for finding in only(report.warnings, "unusual length")} >= {"clip 'c2' (train)"}
+    assert (
+        "1 of 12 files are far from the usual 12 frames/s: 30 (1)"
+        in only(report.warnings, "unlike frame rates")[0].found
+    )
+    assert "48x64 (1)" in only(report.warnings, "unlike pictures")[0].found
+
+
+# Copies
+
+
+def test_the_same_bytes_in_two_splits_are_a_problem(sound):
+    folder, rows = sound
+    (folder / "11.mp4").write_bytes((folder / "0.mp4").read_bytes())
+    report = examined(folder, rows)
+    (found,) = report.problems
+    assert found.kind == "same content in two splits"
+    assert found.place == "clip 'c11' (test)"
+    assert "'11.mp4' holds the same as '0.mp4', clip 'c0' of train" in found.found
+    assert "label 'nod' here and 'wave' there" in found.found
+    assert not only(report.warnings, "looks the same in two splits")  # told once
+
+
+def test_the_same_bytes_in_one_split_are_a_warning(sound):
+    folder, rows = sound
+    (folder / "1.mp4").write_bytes((folder / "0.mp4").read_bytes())
+    report = examined(folder, rows)
+    assert report.ok
+    assert [finding.place for finding in only(report.warnings, "copy in a split")] == ["clip 'c1' (train)"]
+
+
+def test_files_of_one_size_are_not_taken_for_copies(tmp_path):
+    for number in range(4):
+        np.save(tmp_path / f"{number}.npy", footage(number))
+    rows = [
+        row(number, ("train", "test")[number // 2], video=f"{number}.npy", label="x") for number in range(4)
+    ]
+    report = examined(tmp_path, rows, {"streams": {"video": {"fps": 12}}})
+    assert report.ok
+
+
+def test_the_same_values_packed_differently_are_found(tmp_path):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(4, 9, 20, 3)).astype(np.float32)
+    values[0, 3, 5] = np.nan
+    np.savez(tmp_path / "0.npz", points=values[0])
+    np.savez_compressed(tmp_path / "1.npz", points=values[1])
+    np.savez(tmp_path / "2.npz", points=values[2])
+    np.savez_compressed(tmp_path / "3.npz", points=values[0].astype(np.float64), times=np.arange(9) / 25)
+    rows = [
+        {"clip": str(n), "split": ("train", "test")[n // 2], "label": "x", "points": f"{n}.npz"}
+        for n in range(4)
+    ]
+    report = examined(tmp_path, rows, {"streams": {"points": {"fps": 25}}})
+    assert [finding.place for finding in report.problems] == ["clip '3' (test)"]
+
+
+def test_windows_of_copied_recordings_are_compared_by_their_moments(tmp_path):
+    for name in ("a", "b"):
+        write_video(tmp_path / f"{name}.mp4", footage(0, frames=48))
+    rows = [
+        row(0, "train", video="a.mp4", start="0", stop="1"),
+        row(1, "train", "nod", video="a.mp4", start="1", stop="2"),
+        row(2, "test", "wave", video="b.mp4", start="2", stop="3"),
+    ]
+    assert not only(examined(tmp_path, rows).problems, "same content in two splits")
+    rows[2] |= {"start": "1.5"}
+    (found,) = examined(tmp_path, rows).problems
+    assert "clip 'c1' of train" in found.found
+
+
+def test_a_copy_that_was_encoded_again_is_told(sound):
+    folder, rows = sound
+    small = footage(2)[:, ::2, ::2]
+    write_video(folder / "9.mp4", small, codec="mpeg4", qscale="9")
+    report = examined(folder, rows)
+    assert report.ok
+    (found,) = only(report.warnings, "looks the same in two splits")
+    assert found.place == "clip 'c9' (test)"
+    assert "'9.mp4' looks the same as '2.mp4', clip 'c2' of train" in found.found
+
+
+def test_two_hundred_distinct_clips_raise_no_false_alarm():
+    looks = [likeness.look(footage(seed)[likeness.moments(np.arange(16) / 12)], 1.3) for seed in range(200)]
+    assert list(likeness.alike(looks, range(200))) == []
+
+
+def test_people_before_one_wall_are_not_taken_for_one_clip():
+    clips = [footage(seed) for seed in range(40)]
+    wall = np.full_like(clips[0][0], 120) + np.arange(64, dtype=np.uint8)[None, :, None]
+    looks = []
+    for clip in clips:  # the same ground for all: only what moves differs
+        moves = np.abs(clip.astype(int) - np.median(clip, axis=0)).sum(axis=-1, keepdims=True) > 30
+        looks.append(likeness.look(np.where(moves, clip, wall)[likeness.moments(np.arange(16) / 12)], 1.3))
+    assert list(likeness.alike(looks, range(40))) == []
+
+
+def test_likeness_compares_every_pair_of_sides_whatever_the_block():
+    look = likeness.look(footage(0)[:8], 1.0)
+    other = likeness.look(footage(1)[:8], 1.0)
+    many = [other] * 700 + [look] + [other] * 700 + [look]
+    sides = [0] * 701 + [0] * 700 + [1]
+    assert [(one, two) for one, two, _ in likeness.alike(many, sides)] in ([(700, 1401)], [(1401, 700)])
+    assert list(likeness.alike(many, [0] * 1402)) == []
+    assert list(likeness.alike([], [])) == []
+
+
+def test_clips_of_unlike_length_are_no_copies():
+    looks = [likeness.look(footage(0)[:8], seconds) for seconds in (1.0, 1.1, 3.0)]
+    assert len(list(likeness.alike(looks, [0, 1, 2]))) == 1
+
+
+def test_moments_are_the_middles_of_equal_parts():
+    assert likeness.moments(np.arange(16) / 12).tolist() == [1, 3, 5, 7, 9, 11, 13, 15]
+    assert likeness.moments(np.array([0.0])).tolist() == [0] * 8
+    uneven = np.array([0.0, 0.1, 0.2, 4.0])  # the third frame is on the screen for most of the clip
+    assert likeness.moments(uneven).tolist().count(2) >= 5
+
+
+# Arrays
+
+
+def test_points_without_hands_or_of_another_shape_are_found(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        values = rng.normal(size=(5, 21, 3)).astype(np.float32)
+        if number == 1:
+            values[:] = np.nan
+        if number == 2:
+            values = values[:, :20]
+        if number == 3:
+            values = values[..., :2]
+        if number == 4:
+            values[:] = values[0]
+        np.savez(tmp_path / f"{number}.npz", points=values)
+    rows = [{"clip": str(n), "split": "train", "label": "x", "points": f"{n}.npz"} for n in range(6)]
+    report = examined(tmp_path, rows, {"streams": {"points": {"fps": 25, "layout": "hand21"}}})
+    assert "20 points; its layout has 21" in only(report.problems, "cannot be read")[0].found
+    assert "21 x 2 values a moment; most clips have 21 x 3" in only(report.problems, "another shape")[0].found
+    assert [finding.place for finding in only(report.warnings, "no points")] == ["clip '1' (train)"]
+    assert [finding.place for finding in only(report.warnings, "nothing moves")] == ["clip '4' (train)"]
+    assert report.facts["streams"]["points"]["unseen"]["hand"] == pytest.approx(1 / 5)
+
+
+# The list of clips
+
+
+def listed(folder: Path, rows: list[dict[str, str]], facts: dict | None = None) -> Report:
+    """A report on the list alone: the files are there, and nobody looks into them."""
+    for each in rows:
+        (folder / each["video"]).touch()
+    return examined(folder, rows, facts, decode=False)
+
+
+def test_an_empty_class_and_an_unseen_one_are_told(tmp_path):
+    rows = [row(n, "train", "wave") for n in range(6)] + [row(n, "test", "nod") for n in (6, 7)]
+    report = listed(tmp_path, rows, {"tasks": {"label": ["wave", "nod", "clap"]}})
+    assert [finding.found for finding in only(report.problems, "empty class")] == ["no clip at all of clap"]
+    assert only(report.warnings, "class never seen in train")[0].found == "2 clips of nod"
+    assert only(report.warnings, "class not measured")[0].found == "no clip of wave"
+
+
+def test_validation_without_training_is_an_empty_split(tmp_path):
+    report = listed(tmp_path, [row(0, "val"), row(1, "test")], {"tasks": {"label": ["wave"]}})
+    assert kinds(report.problems) == {"empty split"}
+    assert listed(
+        tmp_path, [row(1, "test")], {"tasks": {"label": ["wave"]}}
+    ).ok  # a data set only to be judged on
+
+
+def test_uneven_and_rare_classes_are_told(tmp_path):
+    rows = [row(n, label="wave") for n in range(90)] + [row(n, label="nod") for n in range(90, 94)]
+    report = listed(tmp_path, rows)
+    assert only(report.warnings, "few clips")[0].found == "fewer than 5 clips of nod (4)"
+    assert only(report.warnings, "uneven classes")[0].found == "90 clips of 'wave' and 4 of 'nod'"
+
+
+def test_groups_that_tell_the_class_are_told(tmp_path):
+    rows = [row(n, group=f"p{n % 4}", label=("wave", "nod")[n % 2]) for n in range(20)]
+    assert "class follows group" in kinds(listed(tmp_path, rows).warnings)
+    rows[0]["label"] = "nod"
+    assert "class follows group" not in kinds(listed(tmp_path, rows).warnings)
+
+
+def test_data_without_groups_says_so(tmp_path):
+    assert "no groups" in kinds(listed(tmp_path, [row(0, group=""), row(1, group="")]).warnings)
+
+
+def test_a_split_altered_after_reading_is_checked_again(tmp_path):
+    rows = [row(n, "train", group=f"p{n % 2}", label="wave") for n in range(4)]
+    for each in rows:
+        (tmp_path / each["video"]).touch()
+    data = read_manifest(write_rows(tmp_path, rows))
+    crossed = data.with_split_codes(np.array([0, 0, 2, 2], np.int8))
+    (found,) = check(crossed, workers=0, decode=False).problems
+    assert found.kind == "group in two splits"
+    assert found.place == "clip 'c2'"
+
+
+def test_sides_without_a_mirror_are_told_with_the_table_to_write(tmp_path):
+    rows = [row(n, label=name) for n, name in enumerate(["swipe left", "swipe right", "stop"])]
+    (found,) = only(listed(tmp_path, rows).warnings, "sides without a mirror")
+    assert '{"mirror": {"label": {"swipe left": "swipe right"}}}' in found.mend
+    mirror = {"mirror": {"label": {"swipe left": "swipe right"}}}
+    assert not only(listed(tmp_path, rows, mirror).warnings, "sides without a mirror")
+    assert only(listed(tmp_path, rows, {"mirror": {"label": {}}}).warnings, "sides without a mirror")
+
+
+def test_sides_are_known_by_their_words():
+    assert sided_pairs(["Swiping Left", "Swiping Right", "Swiping Up"]) == {"Swiping Left": "Swiping Right"}
+    assert sided_pairs(["clockwise", "anti-clockwise"]) == {"clockwise": "anti-clockwise"}
+    assert sided_pairs(["turn_counter_clockwise", "turn_clockwise"]) == {
+        "turn_counter_clockwise": "turn_clockwise"
+    }
+    assert sided_pairs(["bright", "upright", "left"]) == {}
+    assert sided_pairs(["left to right", "right to left"]) == {"left to right": "right to left"}
+
+
+# Other processes
+
+
+def double_or_else(number: int) -> int:
+    if number == 13:
+        time.sleep(600)
+    if number == 14:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number == 15:
+        raise DataError("clip 15: broken.")
+    if number == 16:
+        raise ValueError("two\nlines")
+    return number * 2
+
+
+def test_a_reader_that_hangs_or_dies_is_an_answer_and_the_rest_goes_on():
+    items = [1, 13, 2, 14, 3, 15, 16, 4, 5]
+    told: list[tuple[str, int, int]] = []
+    with Crew(workers=2, limit=1.0, progress=lambda *where: told.append(where)) as crew:
+        results = dict(crew.each("doubling", double_or_else, items))
+        again = dict(crew.each("doubling", double_or_else, [7]))
+        processes = [worker._process.pid for worker in crew._workers]
+    assert {items[at]: result for at, result in results.items() if isinstance(result, int)} == {
+        1: 2, 2: 4, 3: 6, 4: 8, 5: 10,
+    }  # fmt: skip
+    reasons = {items[at]: result.reason for at, result in results.items() if isinstance(result, Failure)}
+    assert "more than 1 s" in reasons[13]
+    assert "SIGKILL" in reasons[14]
+    assert reasons[15] == "clip 15: broken."
+    assert reasons[16] == "reading it failed with ValueError: two."
+    assert again == {0: 14}
+    assert told[8] == ("doubling", 9, 9)
+    for pid in processes:
+        assert pid is not None
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_crew_that_is_left_early_leaves_no_process():
+    with Crew(workers=1, limit=60) as crew:
+        for _, result in crew.each("doubling", double_or_else, [1, 13]):
+            assert result == 2
+            break
+        (worker,) = crew._workers
+        pid = worker._process.pid
+    assert pid is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_processes_that_cannot_start_say_why(monkeypatch):
+    import mudra.clips.workers as workers
+
+    monkeypatch.setattr(workers, "_serve", os._exit)
+    with pytest.raises(UsageError, match="workers=0"), Crew(workers=1) as crew:
+        list(crew.each("doubling", double_or_else, [1]))
+
+
+def test_several_processes_find_what_one_finds(sound):
+    folder, rows = sound
+    (folder / "0.mp4").write_bytes(b"")
+    (folder / "11.mp4").write_bytes((folder / "1.mp4").read_bytes())
+    alone, together = examined(folder, rows), examined(folder, rows, workers=2)
+    key = lambda finding: (finding.kind, finding.place)  # noqa: E731
+    assert sorted(map(key, together.problems)) == sorted(map(key, alone.problems))
+    assert together.facts == alone.facts
+
+
+# Real data
+
+
+def test_the_copies_in_a_published_data_set_are_found(shared_data, tmp_path):
+    arrays = np.load(shared_data("asl16") / "asl16.npz", allow_pickle=False)
+    rows = []
+    for split, part in (("train", "Train"), ("val", "Valid"), ("test", "Test")):
+        for number, (values, name) in enumerate(zip(arrays[f"X_{part}"], arrays[f"y_{part}"], strict=True)):
+            np.savez(tmp_path / f"{split}{number}.npz", series=values)
+            clip = f"{split}{number}"
+            rows.append({"clip": clip, "split": split, "label": str(name), "series": f"{clip}.npz"})
+    report = examined(tmp_path, rows, {"streams": {"series": {"fps": 30}}})
+    across = only(report.problems, "same content in two splits")
+    assert len(across) + len(only(report.warnings, "copy in a split")) == 45
+    assert across

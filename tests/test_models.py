@@ -1,0 +1,226 @@
+"""The contract that every model of the catalogue keeps, each tried at a tiny size."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mudra.errors import ModelError
+from mudra.models import count_parameters, flops
+from mudra.recipe import KINDS, kind_class
+from mudra.settings import parse
+
+
+class Tiny(NamedTuple):
+    """One model of the catalogue, small enough to be tried in milliseconds."""
+
+    kind: str
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, tuple[int, ...]]
+
+
+VIDEO = {"video": (4, 3, 16, 16)}
+TIMESFORMER = {"width": 16, "depth": 2, "heads": 2, "patch": 8}
+CLASSES = {"verb": 5, "noun": 3}
+CATALOGUE = {
+    "timesformer, token per frame": Tiny("timesformer", TIMESFORMER, VIDEO),
+    "timesformer, token per clip": Tiny(
+        "timesformer", {**TIMESFORMER, "class_token": "per_clip", "temporal_dense": True}, VIDEO
+    ),
+    "timesformer, joint": Tiny("timesformer", {**TIMESFORMER, "attention": "joint"}, VIDEO),
+    "timesformer, joint, token per clip": Tiny(
+        "timesformer", {**TIMESFORMER, "attention": "joint", "class_token": "per_clip"}, VIDEO
+    ),
+    "timesformer, space only": Tiny("timesformer", {**TIMESFORMER, "attention": "space_only"}, VIDEO),
+    "timesformer, convolutions": Tiny(
+        "timesformer", {**TIMESFORMER, "stem": "conv", "frame_differences": True, "dropout": 0.1}, VIDEO
+    ),
+}
+
+
+def build(tiny: Tiny, seed: int = 0) -> nn.Module:
+    """The model in evaluation, with every weight drawn at random: no zeros that would hide a path."""
+    torch.manual_seed(seed)
+    model: nn.Module = make(tiny).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.2 * torch.randn_like(weight))
+    return model
+
+
+def make(tiny: Tiny) -> Any:
+    kind = kind_class("model", tiny.kind, "test")
+    settings = parse(kind.Settings, {"kind": tiny.kind, **tiny.settings}, "test")
+    return kind(settings, tiny.inputs, CLASSES)
+
+
+def clips(tiny: Tiny, count: int = 3, seed: int = 1) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(count, *shape, generator=generator) for name, shape in tiny.inputs.items()}
+
+
+@pytest.fixture(params=CATALOGUE.values(), ids=CATALOGUE.keys())
+def tiny(request: pytest.FixtureRequest) -> Tiny:
+    chosen: Tiny = request.param
+    return chosen
+
+
+def test_every_kind_of_model_is_tried_here() -> None:
+    assert {tiny.kind for tiny in CATALOGUE.values()} == set(KINDS["model"])
+
+
+def test_logits_have_one_row_per_clip_and_one_column_per_class(tiny: Tiny) -> None:
+    logits = build(tiny)(clips(tiny))
+    assert {task: tuple(row.shape) for task, row in logits.items()} == {"verb": (3, 5), "noun": (3, 3)}
+
+
+def test_gradients_reach_every_parameter(tiny: Tiny) -> None:
+    model = build(tiny)
+    sum(logits.square().sum() for logits in model(clips(tiny)).values()).backward()
+    silent = [
+        name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()
+    ]
+    assert silent == []
+
+
+def test_each_task_trains_its_own_head_alone(tiny: Tiny) -> None:
+    model = build(tiny)
+    model(clips(tiny))["verb"].sum().backward()
+    trained = {name for name, weight in model.named_parameters() if weight.grad is not None}
+    assert any("verb" in name for name in trained)
+    assert not any("noun" in name for name in trained)
+
+
+def test_a_saved_model_answers_the_same_after_loading(tiny: Tiny, tmp_path: Any) -> None:
+    model, other = build(tiny, seed=0), build(tiny, seed=7)
+    before = other(clips(tiny))
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    other.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    for task, logits in model(clips(tiny)).items():
+        assert torch.equal(other(clips(tiny))[task], logits)
+        assert not torch.equal(before[task], logits)
+
+
+def test_the_same_seed_builds_the_same_model(tiny: Tiny) -> None:
+    torch.manual_seed(3)
+    first = make(tiny).state_dict()
+    torch.manual_seed(3)
+    second = make(tiny).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_evaluation_draws_no_random_numbers(tiny: Tiny) -> None:
+    model = build(tiny)
+    first, second = model(clips(tiny)), model(clips(tiny))
+    assert all(torch.equal(first[task], second[task]) for task in first)
+
+
+def test_a_clip_is_judged_without_its_batch_mates(tiny: Tiny) -> None:
+    model = build(tiny).double()
+    batch = {name: values.double() for name, values in clips(tiny).items()}
+    alone = model({name: values[:1] for name, values in batch.items()})
+    for values in batch.values():
+        values[1:] *= 1e3
+    together = model(batch)
+    for task, logits in alone.items():
+        torch.testing.assert_close(together[task][:1], logits, rtol=0, atol=1e-10)
+
+
+def test_training_and_evaluation_see_one_network(tiny: Tiny) -> None:
+    """Without anything random, train mode answers as evaluation does: no statistics of the batch."""
+    calm = {key: value for key, value in tiny.settings.items() if "dropout" not in key}
+    model = build(tiny._replace(settings=calm))
+    evaluated = model(clips(tiny))
+    for task, logits in model.train()(clips(tiny)).items():
+        torch.testing.assert_close(logits, evaluated[task])
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-20, 1e4])
+def test_extreme_inputs_give_finite_logits_and_gradients(tiny: Tiny, scale: float) -> None:
+    model = build(tiny)
+    logits = model({name: values * scale for name, values in clips(tiny).items()})
+    sum(row.square().mean() for row in logits.values()).backward()
+    assert all(row.isfinite().all() for row in logits.values())
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in model.parameters())
+
+
+@torch.no_grad()
+def test_autocast_to_bf16_stays_close(tiny: Tiny) -> None:
+    model = build(tiny)
+    exact = model(clips(tiny))
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(clips(tiny))
+    for task, logits in exact.items():
+        spread = logits.abs().max()
+        torch.testing.assert_close(rounded[task].float(), logits, rtol=0, atol=0.05 * float(spread))
+
+
+def test_a_copy_is_a_model_of_its_own(tiny: Tiny) -> None:
+    """What an average of weights over time starts from."""
+    model = build(tiny)
+    twin = copy.deepcopy(model)
+    before = model(clips(tiny))
+    with torch.no_grad():
+        for weight in twin.parameters():
+            weight.zero_()
+    assert all(torch.equal(logits, before[task]) for task, logits in model(clips(tiny)).items())
+
+
+def test_size_and_cost_are_known_without_weights(tiny: Tiny) -> None:
+    with torch.device("meta"):
+        ghost = make(tiny)
+    assert all(weight.is_meta for weight in ghost.parameters())
+    assert count_parameters(ghost) == sum(weight.numel() for weight in build(tiny).parameters())
+    assert flops(ghost, tiny.inputs) == flops(build(tiny), tiny.inputs) > 0
+
+
+def test_counting_leaves_the_model_as_it_was(tiny: Tiny) -> None:
+    model = build(tiny).train()
+    flops(model, tiny.inputs)
+    assert model.training
+    assert not any(weight.is_meta for weight in model.parameters())
+
+
+def test_frozen_parameters_are_not_counted_as_trainable(tiny: Tiny) -> None:
+    model = build(tiny)
+    everything = count_parameters(model)
+    frozen = next(model.parameters()).requires_grad_(False).numel()
+    assert count_parameters(model) == everything - frozen
+    assert count_parameters(model, trainable=False) == everything
+
+
+def test_what_is_not_decayed_are_parameters_of_the_model(tiny: Tiny) -> None:
+    model: Any = make(tiny)
+    assert model.undecayed() <= {name for name, _ in model.named_parameters()}
+
+
+def test_an_unknown_stream_is_told_in_one_line(tiny: Tiny) -> None:
+    kind = kind_class("model", tiny.kind, "test")
+    settings = parse(kind.Settings, {"kind": tiny.kind, **tiny.settings}, "test")
+    with pytest.raises(ModelError, match="smell") as told:
+        kind(settings, {"smell": (4, 3)}, CLASSES)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(("classes", "word"), [({}, "task"), ({"a.b": 3}, "a.b"), ({"a": 0}, "0 classes")])
+def test_impossible_tasks_are_told_in_one_line(tiny: Tiny, classes: dict[str, int], word: str) -> None:
+    kind = kind_class("model", tiny.kind, "test")
+    settings = parse(kind.Settings, {"kind": tiny.kind, **tiny.settings}, "test")
+    with pytest.raises(ModelError, match=word) as told:
+        kind(settings, tiny.inputs, classes)
+    assert "\n" not in str(told.value)
+
+
+def test_a_task_may_be_called_like_a_method_of_a_module(tiny: Tiny) -> None:
+    kind = kind_class("model", tiny.kind, "test")
+    settings = parse(kind.Settings, {"kind": tiny.kind, **tiny.settings}, "test")
+    model = kind(settings, tiny.inputs, {"type": 2, "keys": 3, "half": 4})
+    assert {task: row.shape[1] for task, row in model(clips(tiny)).items()} == {
+        "type": 2,
+        "keys": 3,
+        "half": 4,
+    }
