@@ -7,12 +7,13 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "mudra"
 
-GROUND = {"types", "errors", "settings", "files"}
+GROUND = {"types", "errors", "settings", "files", "progress"}
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "settings": {"errors"},
     "files": {"errors"},
+    "progress": set(),
     "sources": GROUND,
     "recipe": GROUND,
     "clips": GROUND | {"recipe", "sources"},

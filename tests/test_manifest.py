@@ -245,6 +245,8 @@ def test_windows_of_one_file_may_stand_in_two_splits_only_where_they_do_not_over
     assert len(read_manifest(manifest(tmp_path, text))) == 3
     assert "row 3: video 'a.mp4' is in test" in refused(manifest(tmp_path, text.replace("2,4", "1.9,4")))
     assert "row 4: video 'a.mp4' is in train" in refused(manifest(tmp_path, text.replace("2,4", "2,4.5")))
+    nested = "a,train,x,a.mp4,0,10\nb,train,x,a.mp4,2,3\nc,test,x,a.mp4,5,6\n"  # b begins last and ends first
+    assert "row 4" in refused(manifest(tmp_path, text.splitlines()[0] + "\n" + nested))
 
 
 # dataset.json
@@ -438,7 +440,7 @@ def test_only_train_and_test_given_carves_nothing(tmp_path):
 
 def test_a_holdout_takes_whole_groups_from_train_alone(tmp_path):
     data = read_manifest(people(tmp_path))
-    data = data.with_split_codes(np.repeat([0, 2], [100, 20]).astype(np.int8))
+    data = data.with_split_codes(np.repeat([2, 0], [20, 100]).astype(np.int8))
     held = data.holdout(Holdout(by="group", share=0.2), seed=0)
     assert len(held.split("val")) == 20
     assert len({(clip.group, clip.split) for clip in held}) == 12
@@ -446,6 +448,7 @@ def test_a_holdout_takes_whole_groups_from_train_alone(tmp_path):
     assert "20 of 100 training clips were held out" in held.notes[-1]
     by_clip = data.holdout(Holdout(by="clip", share=0.1), seed=0)
     assert len({clip.group for clip in by_clip.split("val")}) > 1
+    assert [len(by_clip.split(name)) for name in ("train", "val", "test")] == [90, 10, 20]
     again = held.holdout(Holdout(), seed=0)
     assert again.split_hash == held.split_hash
     assert "of its own" in again.notes[-1]

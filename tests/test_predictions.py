@@ -195,7 +195,10 @@ BAD: dict[str, tuple[Rewrite, str]] = {
         column_with("verb.log_probabilities", logs_with([ROW, [THIRD, None, THIRD], ROW])),
         "null",
     ),
-    "a null row": (column_with("verb.log_probabilities", logs_with([ROW, None, ROW])), "null"),
+    "a null row": (
+        column_with("verb.log_probabilities", pa.array([ROW, None, ROW], pa.list_(pa.float32()))),
+        "null",
+    ),
     "too few classes": (
         column_with("verb.log_probabilities", logs_with([[-1.0, -1.0]] * 3, size=2)),
         "does not hold 3 numbers",

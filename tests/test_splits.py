@@ -86,6 +86,30 @@ def test_small_classes_do_not_starve_the_test_split():
     assert set(labels[parts == 0].tolist()) == set(range(100))
 
 
+def test_a_class_of_one_clip_is_learnt_rather_than_only_asked_for():
+    labels = np.array([0] * 50 + list(range(1, 31)))
+    parts = assign([str(number) for number in range(80)], [labels], SHARES, seed=0)
+    assert set(parts[50:].tolist()) == {0}
+
+
+def test_a_part_too_small_for_any_group_gets_one_all_the_same():
+    groups = ["a"] * 34 + ["b"] * 33 + ["c"] * 33
+    parts = assign(groups, [np.zeros(100, np.int64)], (0.98, 0.01, 0.01), seed=0)
+    assert set(parts.tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("skew", [0.0, 1.5])
+def test_uneven_groups_come_near_their_shares(skew):
+    off = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        weight = rng.exponential(1, 12) ** skew
+        groups = [f"p{group}" for group in rng.choice(12, 400, p=weight / weight.sum())]
+        parts = assign(groups, [rng.integers(0, 6, 400)], SHARES, seed=0)
+        off.append(max(abs((parts == part).mean() - share) for part, share in enumerate(SHARES)))
+    assert np.mean(off) < 0.03
+
+
 def test_groups_of_like_size_meet_the_shares_and_keep_the_classes_balanced():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(40), 25)

@@ -244,6 +244,9 @@ def test_space_keeps_rows_and_columns_apart() -> None:
     rows = torch.arange(4.0)[:, None].expand(4, 6).reshape(24, 1)
     wider = resize_space(rows, (4, 6), (4, 12)).view(4, 12)
     torch.testing.assert_close(wider, torch.arange(4.0)[:, None].expand(4, 12))
+    columns = torch.arange(6.0).expand(4, 6).reshape(24, 1)
+    steps = resize_space(columns, (4, 6), (8, 12)).view(8, 12).diff(dim=1)
+    assert steps.min() > 0.2  # smooth: no step is skipped, none repeated
 
 
 @pytest.mark.parametrize("form", [{}, {"class_token": "per_clip"}, {"attention": "joint"}])
@@ -343,6 +346,15 @@ def test_gradient_checkpointing_saves_memory_and_changes_no_gradient(form: dict[
     assert little < much / 2
     for name, gradient in plain.items():
         torch.testing.assert_close(checkpointed[name], gradient)
+
+
+@pytest.mark.parametrize("stem", ["linear", "conv"])
+def test_a_clip_may_lie_in_memory_as_its_frames_were_decoded(stem: str) -> None:
+    """Channels last, as decoders write, gives what channels first gives."""
+    model = tiny(stem=stem, frame_differences=True)
+    decoded = draw(2, 4, 16, 24, 3).movedim(-1, 2)
+    assert not decoded.is_contiguous()
+    torch.testing.assert_close(logits(model, decoded), logits(model, decoded.contiguous()))
 
 
 def test_a_linear_stem_is_the_convolution_it_is_stored_as() -> None:

@@ -70,7 +70,10 @@ def write_video(
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
         stream.codec_context.time_base = TICK if seconds is not None or begin else Fraction(1, fps)
         stream.codec_context.thread_count = 1
-        stream.options = {**({"preset": "veryfast", "crf": "18"} if codec == "libx264" else {}), **(options or {})}
+        stream.options = {
+            **({"preset": "veryfast", "crf": "18"} if codec == "libx264" else {}),
+            **(options or {}),
+        }
         if setup is not None:
             setup(stream)
         for number, second in enumerate(times):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mudra.errors import MudraError, UsageError
+from mudra.progress import Screen
 
 if TYPE_CHECKING:
     from mudra.training.run_folder import RunFolder
@@ -44,7 +45,8 @@ def demo(
     """See the whole path on built-in data: make clips, train, evaluate, report, predict one file."""
     from mudra.demo import run_demo
 
-    run_demo(out, say)
+    with Screen() as screen:
+        run_demo(out, screen.say, screen.progress)
 
 
 @app.command()
@@ -81,7 +83,9 @@ def train(
         raise UsageError("--resume: say which run with --out.")
     loaded = recipes.load(recipe, overrides or ())
     folder = out or _new_folder(Path("runs") / loaded.name)
-    run = run_training(loaded, data, folder, resume=resume, init_from=init_from, say=say)
+    with Screen() as screen:
+        told = {"say": screen.say, "progress": screen.progress}
+        run = run_training(loaded, data, folder, resume=resume, init_from=init_from, **told)
     _report(run, data)
 
 
@@ -107,7 +111,9 @@ def evaluate(
     folder = RunFolder(run)
     location = data or folder.read_environment().get("data")
     target = folder if out is None else folder.copy_to(out)
-    judge(folder, location, split, views=Views.parse(views), checkpoint=checkpoint, out=target, say=say)
+    with Screen() as screen:
+        told = {"say": screen.say, "progress": screen.progress}
+        judge(folder, location, split, views=Views.parse(views), checkpoint=checkpoint, out=target, **told)
     _report(target, location)
 
 
@@ -136,7 +142,7 @@ def predict(
             }
             typer.echo(json.dumps({"file": str(file), "tasks": tasks}, ensure_ascii=False))
             continue
-        from mudra.reports.terminal import prediction_table
+        from mudra.reports.answers import prediction_table
 
         show(prediction_table(str(file), answer, top))
 
@@ -151,7 +157,9 @@ def data_check(
     """The data doctor: exit code 3 when something must be mended."""
     from mudra.clips import check
 
-    report = check.check(_manifest(data), workers=workers, decode=decode)
+    manifest = _manifest(data)
+    with Screen() as screen:
+        report = check.check(manifest, workers=workers, decode=decode, progress=screen.progress)
     if as_json:
         typer.echo(check.to_json(report))
     else:
@@ -171,11 +179,10 @@ def data_puppets(
     """Write the built-in data as real files."""
     from mudra.datasets.puppets import Puppets, write
     from mudra.settings import parse
-    from mudra.training.logs import Progress
 
     values = {"kind": "puppets", "clips": clips, "seed": seed, "size": size, "streams": streams.split(",")}
-    with Progress().bar("clips", clips) as moved:
-        write(out, parse(Puppets, values, "data puppets"), progress=lambda done: moved(done, ""))
+    with Screen() as screen:
+        write(out, parse(Puppets, values, "data puppets"), progress=screen.progress)
     say(f"{out}: {clips} clips written")
 
 

@@ -16,17 +16,17 @@ from mudra.clips.cache import cache
 from mudra.datasets.opening import read_location
 from mudra.datasets.puppets import Puppets, write
 from mudra.errors import UsageError
+from mudra.progress import Progress, Say
 from mudra.recognizer import load
 from mudra.reports.report import write_report
-from mudra.reports.terminal import prediction_table
+from mudra.reports.answers import prediction_table
 from mudra.reports.thumbnails import thumbnails_of
-from mudra.training.logs import Progress, Say
 from mudra.training.train import evaluate, train
 
 RECIPE = "puppets-timesformer"
 
 
-def run_demo(out: Path, say: Say) -> None:
+def run_demo(out: Path, say: Say, progress: Progress) -> None:
     """Make clips, train, evaluate, report, predict one file; say what was made and where.
 
     Raises:
@@ -35,19 +35,16 @@ def run_demo(out: Path, say: Say) -> None:
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out}: it is there already and not empty; choose another folder with --out.")
     began = time.monotonic()
-    progress = Progress()
     recipe = recipes.load(RECIPE)
     clips, copy, run = out / "clips", out / "cache", out / "run"
 
     assert isinstance(recipe.data, Puppets)
     say(f"1/5  drawing {recipe.data.clips} clips of puppets as mp4 files: {clips}")
-    with progress.bar("clips", recipe.data.clips) as moved:
-        write(clips, recipe.data, progress=lambda done: moved(done, ""))
+    write(clips, recipe.data, progress=progress)
     drawn = read_location(str(clips))
 
     say(f"2/5  decoding them once, for training to read fast: {copy}")
-    with progress.bar("clips", len(drawn)) as moved:
-        cache(drawn, copy, size=recipe.clip.size, resize="stretch", progress=lambda done: moved(done, ""))
+    cache(drawn, copy, size=recipe.clip.size, resize="stretch", progress=progress)
 
     say(f"3/5  training {RECIPE}: {run}")
     trained = train(recipe, str(copy), run, say=say, progress=progress)

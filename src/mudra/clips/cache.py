@@ -74,10 +74,7 @@ def cache(
     try:
         with told_as_output_error(out):
             unfinished.mkdir(parents=True)
-            jobs = [
-                _Job.of(manifest, row, _Shrink(size, resize, form), unfinished)
-                for row in range(len(manifest))
-            ]
+            jobs = _jobs(manifest, _Shrink(size, resize, form), unfinished)
             with Crew(workers, LIMIT, progress) as crew:
                 made = _make_all(jobs, crew, skip_broken)
             write_manifest(_described(manifest, made, unfinished, form), unfinished)
@@ -116,11 +113,16 @@ class _Job:
     shrink: _Shrink
     out: Path
 
-    @classmethod
-    def of(cls, manifest: Manifest, row: int, shrink: _Shrink, out: Path) -> _Job:
-        clip = manifest[row]
+
+def _jobs(manifest: Manifest, shrink: _Shrink, out: Path) -> list[_Job]:
+    ids = manifest.ids.to_pylist()
+    folders = {name[:end] for name in ids for end, letter in enumerate(name) if letter == "/"}
+    jobs: list[_Job] = []
+    for clip in manifest:
+        name = _hashed(clip.id) if clip.id in folders else _plain(clip.id)  # no clip lies inside another one
         streams = {stream: (path, manifest.streams[stream]) for stream, path in clip.streams.items()}
-        return cls(clip.id, _plain(clip.id), streams, clip.start, clip.stop, shrink, out)
+        jobs.append(_Job(clip.id, name, streams, clip.start, clip.stop, shrink, out))
+    return jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +290,11 @@ def _one_rate(manifest: Manifest, made: Mapping[int, _Made]) -> float:
 
 def _plain(name: str) -> str:
     """A name that every file system takes, the same each time."""
-    return name if _PLAIN.fullmatch(name) else sha256(name.encode(errors="surrogatepass")).hexdigest()[:24]
+    return name if _PLAIN.fullmatch(name) else _hashed(name)
+
+
+def _hashed(name: str) -> str:
+    return sha256(name.encode()).hexdigest()[:24]
 
 
 def _room(out: Path, below: str) -> Path:

@@ -43,7 +43,7 @@ def check(
     """Examine a data set.
 
     Args:
-        workers: processes that read, by default one a core; 0 reads in this one, without a time limit.
+        workers: processes that decode, by default one a core; 0 decodes in this one, without a time limit.
         decode: read every file whole; else only ask whether it is there, and how large it is.
         limit: seconds that one file may take.
         progress: told what is being done, how much of it is done, and how much there is.
@@ -51,7 +51,7 @@ def check(
     report = Report(facts=_counts(manifest))
     report.problems += balance.problems(manifest)
     report.warnings += balance.warnings(manifest)
-    with Crew(workers, limit, progress) as crew:
+    with Crew(workers if decode else 0, limit, progress) as crew:  # asking for sizes is not worth a process
         for stream in manifest.files:
             _examine(_Patient(manifest, stream, report), crew, decode)
     return report
@@ -101,6 +101,8 @@ class _Patient:
         self.report = report
         self.ids = manifest.ids.to_pylist()
         self.splits = manifest.split_names()
+        self.begin = np.nan_to_num(manifest.starts, nan=0.0)
+        self.end = np.where(np.isnan(manifest.stops), np.inf, manifest.stops)
         self.files: list[_File] = []
         self.file_of: dict[int, int] = {}
 
@@ -135,6 +137,8 @@ class _Patient:
         elif not result.sizes:
             mend = "mend the path, or take the clip out of the data set"
             self._problem("missing file", file.rows[0], f"there is no {file.job.path}", mend)
+        elif not any(result.sizes):
+            self._problem("empty file", file.rows[0], f"{file.job.path} holds nothing", MEND_FILE)
         else:
             file.seen = result
             file.content = result.digest
@@ -145,13 +149,13 @@ class _Patient:
         """Clips that begin or end after their file does."""
         for file in self._read():
             for row in file.rows:
-                start, stop, length = self.manifest.starts[row], self.manifest.stops[row], file.seen.seconds
+                start, stop, length = self.begin[row], self.end[row], file.seen.seconds
                 if start >= length > 0:
                     mend = "mend `start`, which is in seconds from the first frame"
                     self._problem(
                         "starts after its end", row, f"start {start:g}; the file lasts {length:.2f} s", mend
                     )
-                elif stop > length + 0.5 and length > 0:
+                elif np.inf > stop > length + 0.5 and length > 0:
                     found = f"stop {stop:g}; the file lasts {length:.2f} s"
                     self._warn(
                         "stops after its end", row, found, "mend `stop`, or leave it empty for the file's end"
@@ -315,16 +319,13 @@ class _Patient:
     def _seconds(self, row: int) -> float:
         """How long a clip is: its window, as far as the file goes."""
         length = self.files[self.file_of[row]].seen.seconds
-        stop = np.nan_to_num(self.manifest.stops[row], nan=length)
-        return float(max(0.0, min(stop, length) - np.nan_to_num(self.manifest.starts[row])))
+        return float(max(0.0, min(self.end[row], length) - self.begin[row]))
 
     def _copies(self, row: int, other: int) -> bool:
         """Whether two clips are cut from different files of one content, at moments that overlap."""
         if self.file_of[row] == self.file_of[other]:
             return False
-        starts, stops = np.nan_to_num(self.manifest.starts), self.manifest.stops
-        ends = [np.inf if np.isnan(stops[at]) else stops[at] for at in (row, other)]
-        return bool(starts[row] < ends[1] and starts[other] < ends[0])
+        return bool(self.begin[row] < self.end[other] and self.begin[other] < self.end[row])
 
     def _twin(self, row: int, other: int, how: str = "holds the same as") -> str:
         paths = [self.files[self.file_of[at]].job.path for at in (row, other)]

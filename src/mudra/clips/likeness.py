@@ -46,10 +46,14 @@ class Look:
 
 
 def moments(times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The frames shown in the middle of each of `MOMENTS` equal parts of a clip."""
+    """The frames shown in the middle of each of `MOMENTS` equal parts of a clip.
+
+    A third of a frame later, in truth: a middle is often the very moment at which a frame begins,
+    and rounding would then choose one frame in a clip and its neighbour in a copy.
+    """
     step = (times[-1] - times[0]) / max(len(times) - 1, 1)
     middle = times[0] + (np.arange(MOMENTS) + 0.5) / MOMENTS * (times[-1] - times[0] + step)
-    return np.searchsorted(times, middle, side="right") - 1
+    return np.searchsorted(times, middle + step / 3, side="right") - 1
 
 
 def look(frames: NDArray[np.uint8], seconds: float) -> Look:

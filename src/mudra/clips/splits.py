@@ -51,7 +51,10 @@ def assign(units: Sequence[str], labels: Sequence[Ints], shares: Sequence[float]
     else:
         counts = _class_counts(unit_of, labels, len(names))
         tries = max(1, min(_MOST_TRIES, _LOOKS // len(names)))
-        attempts = [_place(_shuffled(names, seed, look), counts, wanted) for look in range(tries)]
+        attempts = [
+            _place(_shuffled(names, seed, look // 2), counts, wanted, relative=look % 2 == 0)
+            for look in range(tries)
+        ]
         part_of_unit = min(attempts, key=lambda attempt: _imbalance(attempt, counts, wanted))
     return parts[part_of_unit][unit_of]
 
@@ -114,8 +117,12 @@ def _class_counts(unit_of: Ints, labels: Sequence[Ints], units: int) -> NDArray[
     return np.concatenate(columns, axis=1).astype(np.float64)
 
 
-def _place(order: Ints, counts: NDArray[np.float64], shares: NDArray[np.float64]) -> Ints:
-    """Greedy: units from big to small (those of like size in `order`), each where it mends most."""
+def _place(order: Ints, counts: NDArray[np.float64], shares: NDArray[np.float64], relative: bool) -> Ints:
+    """Greedy: units from big to small (those of like size in `order`), each where it mends most.
+
+    Args:
+        relative: count what is missing in a part against the part's size; neither way is always better.
+    """
     size = np.floor(np.log2(counts[order, 0]) * 2)
     order = order[np.argsort(-size, kind="stable")]
     total = counts.sum(axis=0)
@@ -125,9 +132,9 @@ def _place(order: Ints, counts: NDArray[np.float64], shares: NDArray[np.float64]
     part = np.empty(len(order), np.int64)
     for unit in order:
         adds = counts[unit]
-        # what the squared distance from the target changes by, relative to the part's own size
-        change = (adds * (2 * (have - target) + adds) * weight).sum(axis=1) / shares
-        chosen = int(change.argmin())
+        # what the squared distance from the target changes by
+        change = (adds * (2 * (have - target) + adds) * weight).sum(axis=1)
+        chosen = int((change / shares if relative else change).argmin())
         have[chosen] += adds
         part[unit] = chosen
     return _fill_empty(part, order, len(shares))

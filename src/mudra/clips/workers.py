@@ -133,7 +133,7 @@ class _Worker:
     def begin(self, work: Callable[[T], R], number: int, item: T) -> None:
         """Hand over the next item."""
         self.number = number
-        self.deadline = time.monotonic() + (self._limit if self._ready else START_LIMIT)
+        self.deadline = time.monotonic() + START_LIMIT
         with suppress(BrokenPipeError):  # it has just died; answer() tells
             self.pipe.send((work, item))
 
@@ -145,7 +145,7 @@ class _Worker:
                 if message is not None:
                     self.number = None
                     return message
-                self._ready = True  # the process is up, and its time begins
+                self._ready = True  # everything is imported, and the item's time begins
                 self.deadline = time.monotonic() + self._limit
         except (EOFError, ConnectionResetError):
             return self._lost()
@@ -182,8 +182,8 @@ class _Worker:
 def _serve(pipe: Connection) -> None:
     """The life of a process: items in, results out, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is the one who is asked to stop
-    pipe.send(None)
     with suppress(EOFError, BrokenPipeError):
         while True:
             work, item = pipe.recv()
+            pipe.send(None)
             pipe.send((_attempt(work, item),))

@@ -40,6 +40,9 @@ class Jester(DataSettings):
 
     kind: Literal["jester"] = "jester"
 
+    def class_counts(self) -> dict[str, int]:
+        return {"label": 27}
+
     def read(self, folder: Path | None) -> Manifest:
         """Read the official lists. Test clips are unlabelled, as they were released.
 

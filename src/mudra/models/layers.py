@@ -16,11 +16,11 @@ from mudra.errors import ModelError
 
 AttentionMethod = Literal["auto", "plain", "fused"]
 
-# Below this many positions the fused kernel's start-up costs more than the scores it saves writing.
-# Two-core Xeon, forward and backward, plain / fused: 0.72 at 8 positions, 0.97 at 37, 1.13 at 65,
-# 1.16 at 197, 2.4 at 1,569. On a GPU the fused kernel is always taken.
-FUSED_FROM_ON_CPU = 64
-GPU_GRID_LIMIT = 65_535  # the fused CUDA kernels cannot start with more heads than this
+# Below this many positions the fused kernel's own cost exceeds what it saves by not writing the scores down.
+# Forward and backward on one Xeon core, time of plain / fused: 0.9 at 8 positions, 1.1 at 16, 1.0 at 37,
+# 1.2 at 65, 1.1 at 197, 1.8 at 1,569 (benchmarks/attention.py). On a GPU the fused kernel is always taken.
+FUSED_FROM_ON_CPU = 16
+GPU_GRID_LIMIT = 65_535  # CUDA starts no kernel with more groups or heads than this
 
 
 def attend(
@@ -47,7 +47,7 @@ def attend(
 
 def _fastest(k_GHLE: Tensor, dropout: float) -> AttentionMethod:
     if k_GHLE.device.type == "cuda":
-        return "fused" if k_GHLE.shape[1] <= GPU_GRID_LIMIT else "plain"
+        return "fused" if max(k_GHLE.shape[:2]) <= GPU_GRID_LIMIT else "plain"
     return "plain" if dropout or k_GHLE.shape[2] < FUSED_FROM_ON_CPU else "fused"
 
 

@@ -160,8 +160,7 @@ class ArraySource:
         wanted = _TYPES[self.kind]
         if wanted is not np.float32:
             return values.astype(wanted, copy=False)
-        with np.errstate(over="ignore"):  # what overflows float32 is found below
-            result = values.astype(np.float32)
+        result = _as_float32(values)
         bad = np.isinf(result) if self.kind == "points" else ~np.isfinite(result)
         if bad.any():
             at = tuple(int(axis[0]) for axis in np.nonzero(bad))
@@ -183,7 +182,13 @@ class ArraySource:
                 f"{named(self.path)}: score of shape {score.shape} and type {score.dtype};"
                 f" expected numbers of shape {values.shape[:2]}."
             )
-        result = np.nan_to_num(score[chosen].astype(np.float32), nan=0.0, posinf=np.inf, neginf=-np.inf)
+        result = np.nan_to_num(_as_float32(score[chosen]), nan=0.0, posinf=np.inf, neginf=-np.inf)
         if np.isinf(result).any():
             raise DataError(f"{named(self.path)}: score holds an infinite value; expected confidences.")
         return result
+
+
+def _as_float32(values: NDArray[Any]) -> NDArray[np.float32]:
+    """The same numbers as float32; what is too large becomes infinite, for the caller to find."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return values.astype(np.float32)

@@ -24,6 +24,11 @@ _DEMUXERS = (
     "mov,mp4,matroska,webm,avi,flv,mpegts,mpeg,mpegvideo,m4v,asf,ogg,gif,h264,hevc,ivf,obu,av1,"
     "mjpeg,nut,mxf,dv,yuv4mpegpipe,rm,wtv"
 )
+# Damaged H.264 is flagged by its decoder; damaged HEVC only if it is told to stop at every error.
+_STRICT = {"hevc": {"err_detect": "explode"}}
+# What PyAV raises on damaged files: FFmpeg's errors, and Python's own where FFmpeg asks our file object
+# for a place that cannot be, or names a time or a text that Python cannot hold.
+DECODER_ERRORS = (av.FFmpegError, OSError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +60,14 @@ class Video:
 
         An empty packet says "show the last picture once more"; given to a decoder it would mean the end.
         """
-        for packet in self.container.demux(self.stream):
-            if packet.size:
-                yield packet
+        try:
+            for packet in self.container.demux(self.stream):
+                if packet.size:
+                    yield packet
+        except IndexError:
+            # At the very end, PyAV trips over streams that turned up only on the way (in broadcast
+            # formats). All packets have come by then.
+            return
 
 
 @contextmanager
@@ -77,12 +87,11 @@ def opened(path: Path, limits: Limits, threads: int) -> Iterator[Video]:
             container = av.open(
                 file,
                 mode="r",
-                # libavcodec checks this before it allocates a picture, also while probing
-                options={"max_pixels": str(limits.pixels)},
+                options={"max_pixels": str(_allocated(limits))},
                 container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "none"},
                 metadata_errors="replace",
             )
-        except av.FFmpegError as problem:
+        except DECODER_ERRORS as problem:
             raise DataError(f"{place}: {_unreadable(structure, problem)}") from None
         with container:
             stream = _video_stream(container, place, limits, threads)
@@ -104,42 +113,49 @@ def _video_stream(container: InputContainer, place: str, limits: Limits, threads
         raise DataError(f"{place}: no decoder for its codec is available; convert it to H.264 in MP4.")
     if context.width or context.height:  # some formats tell the size only with the first picture
         check_picture(context.width, context.height, limits, place)
-    context.options = {"max_pixels": str(limits.pixels)}
+    context.options = {"max_pixels": str(_allocated(limits)), **_STRICT.get(context.name, {})}
     context.thread_count = threads
     context.thread_type = "AUTO" if threads > 1 else "SLICE"
     return streams[0]
 
 
+def _allocated(limits: Limits) -> int:
+    """The pixels that libavcodec may allocate for a picture, also while probing.
+
+    It rounds sizes up, so this leaves room; the exact limit is held against the sizes themselves.
+    """
+    return 2 * limits.pixels + 1024**2
+
+
 def _is_cover(stream: VideoStream) -> bool:
     """Whether a stream is the cover picture of a sound file."""
-    return bool(int(stream.disposition) & int(av.stream.Disposition.attached_pic))
+    return av.stream.Disposition.attached_pic in av.stream.Disposition(stream.disposition)
 
 
 def _index_reaches_past(stream: VideoStream, size: int) -> bool:
-    """Whether the file's own index points past its end (older PyAV cannot tell)."""
-    entries = getattr(stream, "index_entries", None)
-    if not entries:
-        return False
-    last = entries[len(entries) - 1]
-    return bool(last.pos + last.size > size)
+    """Whether the file's own index points past its end."""
+    entries = stream.index_entries
+    return bool(entries) and entries[-1].pos + entries[-1].size > size
 
 
 def _refuse_foreign(structure: Structure, place: str) -> None:
     """Tell apart what is plainly not a video, for a more helpful message than a decoder's."""
     if structure.size == 0:
         raise DataError(f"{place}: is empty (0 bytes); copy or download it again.")
+    if structure.overclaims:
+        raise DataError(f"{place}: lists more samples than it has bytes, so it is damaged; fetch it again.")
     if structure.text:
         raise DataError(f"{place}: is {structure.text}, not a video; download the video itself.")
 
 
-def _unreadable(structure: Structure, problem: av.FFmpegError) -> str:
+def _unreadable(structure: Structure, problem: Exception) -> str:
     """Why FFmpeg could not open a file, and what to do."""
     if structure.no_index:
         return (
             "0 frames can be decoded, for it has no index (`moov`): recording or download was cut;"
             " fetch or record it again."
         )
-    why = problem.strerror or str(problem)
+    why = " ".join(str(getattr(problem, "strerror", None) or problem).split())[:120]
     return (
         f"is not a video that can be read ({why[:1].lower()}{why[1:]}); fetch it again, or convert it to MP4."
     )

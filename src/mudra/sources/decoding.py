@@ -13,19 +13,22 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from mudra.sources.containers import Video
+from mudra.sources.containers import DECODER_ERRORS, Video
 from mudra.sources.index import Doubt, Index
-from mudra.sources.limits import Limits, check_same_size
+from mudra.sources.limits import Limits, check_picture, check_same_size
 from mudra.sources.moments import check_count, regular_times
 from mudra.sources.pixels import clockwise_degrees
 
 # A packet this small cannot hold a picture (it is an end-of-stream mark, for instance).
 _NO_PICTURE = 8
-# How far past the wanted part everything is decoded before stopping: more than any reordering.
-_REORDER_SECONDS = 1.0
+# So many frames in a row must be past the wanted part before decoding stops, more than any codec
+# reorders; a single frame with a wild time stamp must not end a clip.
+_FRAMES_PAST = 16
 
 
-def decode_wanted(video: Video, index: Index, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
+def decode_wanted(
+    video: Video, index: Index, wanted: set[int], limits: Limits
+) -> Iterator[tuple[int, VideoFrame]]:
     """Decode the frames with the wanted time stamps, and no more than they need.
 
     Three savings, each exact: groups of pictures without a wanted frame are passed over, decoding
@@ -33,13 +36,13 @@ def decode_wanted(video: Video, index: Index, wanted: set[int]) -> Iterator[tupl
 
     Raises:
         Doubt: what came out is not what the packets promised, or was damaged.
-        DataError: the picture changes its size.
+        DataError: the picture changes its size, or is larger than the limit.
     """
     context = video.stream.codec_context
     lengths = _nal_length_size(context.extradata) if context.name == "h264" else 0
     runs = iter(plan(index, wanted))
     begin, end = next(runs)
-    check = _Check(video.place)
+    check = _Check(video.place, limits)
     skipping = False
     for number, packet in enumerate(index.replay(video)):
         if number < begin or index.stamps[number] < index.stamps[begin]:
@@ -124,11 +127,10 @@ def _nal_length_size(extradata: bytes | None) -> int:
 class _Check:
     """Compares what is decoded with what was promised."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, limits: Limits) -> None:
         self.expected: set[int] = set()
-        self._place = place
+        self._sizes = _Sizes(place, limits)
         self._last: int | None = None
-        self._size: tuple[int, int] | None = None
 
     def passed(self, frames: list[VideoFrame]) -> list[VideoFrame]:
         """The same frames, if all is as promised."""
@@ -140,17 +142,32 @@ class _Check:
                 raise Doubt
             self._last = stamp
             self.expected.discard(stamp)
-            size = (frame.height, frame.width)
-            check_same_size(size, self._size or size, self._place)
-            self._size = size
+            self._sizes.check(frame)
         return frames
+
+
+class _Sizes:
+    """Holds the size of every decoded picture against the limit and the first one."""
+
+    def __init__(self, place: str, limits: Limits) -> None:
+        self._place = place
+        self._limits = limits
+        self.first: tuple[int, int] | None = None
+
+    def check(self, frame: VideoFrame) -> None:
+        """Refuse a frame that is too large, or of another size than the first."""
+        size = (frame.height, frame.width)
+        if self.first is None:
+            check_picture(frame.width, frame.height, self._limits, self._place)
+            self.first = size
+        check_same_size(size, self.first, self._place)
 
 
 def _decoded(context: av.VideoCodecContext, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
     """The frames that a packet (None: the end) brings out of the decoder."""
     try:
         return context.decode(packet)
-    except av.FFmpegError:
+    except DECODER_ERRORS:
         raise Doubt from None
 
 
@@ -195,10 +212,9 @@ class _Tally:
         self.errors.append(stamp)
         self.intact = False
 
-    def add(self, frame: VideoFrame, place: str) -> None:
+    def add(self, frame: VideoFrame) -> None:
         """Note one frame."""
         self.first = self.first or frame
-        check_same_size((frame.height, frame.width), (self.first.height, self.first.width), place)
         if frame.is_corrupt:
             self.error(frame.pts)
         elif frame.key_frame:
@@ -226,7 +242,7 @@ def survey(
         DataError: no times, more frames than the limit, or the picture changes its size. Damage is
             not raised but noted, for the caller knows which part matters.
     """
-    tally = _Tally()
+    tally, sizes = _Tally(), _Sizes(video.place, limits)
     context = video.stream.codec_context
     promised, finished = 0, True
     for packet in _packets_then_end(video, tally):
@@ -234,16 +250,17 @@ def survey(
         check_count(promised, limits, video.place)
         try:
             frames = context.decode(packet)
-        except av.FFmpegError:
+        except DECODER_ERRORS:
             frames = []
             if packet is None or packet.size >= _NO_PICTURE:
                 tally.error(None if packet is None else packet.pts)
         for frame in frames:
-            tally.add(frame, video.place)
+            sizes.check(frame)
+            tally.add(frame)
             check_count(len(tally.stamps), limits, video.place)
             if each is not None:
                 each(len(tally.stamps) - 1, frame)
-        if until is not None and frames and _seconds_so_far(tally, video) > until + _REORDER_SECONDS:
+        if until is not None and _is_past(tally, video, until):
             finished = False
             break
     return _summary(video, tally, promised, finished, fps)
@@ -258,15 +275,17 @@ def _packets_then_end(video: Video, tally: _Tally) -> Iterator[Packet[VideoStrea
             if packet.is_corrupt:
                 tally.error(last)
             yield packet
-    except av.FFmpegError:
+    except DECODER_ERRORS:
         tally.error(last)
     yield None
 
 
-def _seconds_so_far(tally: _Tally, video: Video) -> float:
-    """How far decoding has come; minus infinity where there are no time stamps."""
-    first, last = tally.stamps[0], tally.stamps[-1]
-    return -np.inf if first is None or last is None else (last - first) * video.tick
+def _is_past(tally: _Tally, video: Video, until: float) -> bool:
+    """Whether the latest frames are all shown after `until`."""
+    first, latest = tally.stamps[:1], tally.stamps[-_FRAMES_PAST:]
+    if len(latest) < _FRAMES_PAST or first[0] is None:
+        return False
+    return all(stamp is not None and (stamp - first[0]) * video.tick > until for stamp in latest)
 
 
 def _summary(video: Video, tally: _Tally, promised: int, finished: bool, fps: float | None) -> Survey:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mudra.types import Choose, Stream, StreamKind
 
 _PICTURES = (".jpg", ".jpeg", ".png")
 _LAST_NUMBER = re.compile(r"(\d+)\D*$", re.ASCII)
+_MOST_DIGITS = 18
 _WHERE_FPS = 'write it into dataset.json: {"streams": {"NAME": {"fps": 12}}}.'
 
 
@@ -108,7 +110,7 @@ class FrameFolder:
         for name in found:
             number = self._number(name)
             if number in numbered:
-                twice = ", ".join(sorted((numbered[number], name)))
+                twice = ", ".join(sorted(named(Path(n)) for n in (numbered[number], name)))
                 raise DataError(
                     f"{place}: number {number} is there twice ({twice}); keep one clip per folder."
                 )
@@ -117,21 +119,24 @@ class FrameFolder:
             raise DataError(
                 f"{place}: holds no .jpg or .png pictures; extract the frames, or leave this clip out."
             )
-        first = min(numbered)
-        for number in range(first, first + len(numbered)):
-            if number not in numbered:
-                like = numbered[first]
-                raise DataError(
-                    f"{place}: {_renumbered(like, number)} is missing between {like} and"
-                    f" {numbered[max(numbered)]}; extract the frames again, or leave this clip out."
-                )
-        return [numbered[number] for number in range(first, first + len(numbered))]
+        in_order = sorted(numbered)
+        if in_order[-1] - in_order[0] >= len(in_order):
+            gap = next(n for n, after in pairwise(in_order) if after > n + 1) + 1
+            missing = (_renumbered(numbered[in_order[0]], gap), numbered[in_order[0]], numbered[in_order[-1]])
+            what, first, last = (named(Path(name)) for name in missing)
+            raise DataError(
+                f"{place}: {what} is missing between {first} and {last}; extract the frames again, or leave"
+                " this clip out."
+            )
+        return [numbered[number] for number in in_order]
 
     def _number(self, name: str) -> int:
         """The last number in a picture's name."""
         stem = name.rpartition(".")[0]
+        if stem.isdecimal() and stem.isascii() and len(stem) <= _MOST_DIGITS:  # 00001.jpg: the usual case
+            return int(stem)
         found = _LAST_NUMBER.search(stem)
-        if found is None or len(found[1]) > 18:
+        if found is None or len(found[1]) > _MOST_DIGITS:
             raise DataError(
                 f"{named(self.path / name)}: its name has no number to order it by; name it 00001.jpg."
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mudra.errors import DataError
-from mudra.sources.limits import Limits, check_picture, check_same_size, named, open_regular
+from mudra.sources.limits import Limits, check_picture, check_same_size, named, read_regular
 from mudra.types import StreamKind
 
 # Only these two are opened, so that none of Pillow's rarer decoders is ever reached.
 _FORMATS = ("JPEG", "PNG")
 # The largest a picture can be, 16-bit RGBA stored uncompressed.
 _MOST_BYTES_PER_PIXEL = 8
+# Room for headers, colour profiles and the camera's notes.
+_MOST_EXTRAS = 1024**2
 _AGAIN = "extract the frames again, or leave this clip out."
 
 
@@ -39,11 +40,7 @@ def read_image(path: Path, kind: StreamKind, limits: Limits, out: NDArray[Any] |
     Raises:
         DataError: truncated, damaged, too large, of another size than `out`, or not what `kind` needs.
     """
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > limits.pixels * _MOST_BYTES_PER_PIXEL:
-            raise DataError(f"{named(path)}: {size:,} bytes are no single picture; {_AGAIN}")
-        data = file.read()
+    data = read_regular(path, limits.pixels * _MOST_BYTES_PER_PIXEL + _MOST_EXTRAS)
     if kind == "video" and data[:2] == b"\xff\xd8":
         picture = _jpeg(data, limits, path, out)
         if picture is not None:
@@ -64,13 +61,14 @@ def _jpeg(data: bytes, limits: Limits, path: Path, out: NDArray[np.uint8] | None
         return None
     if colours not in ("YCbCr", "Gray", "RGB"):
         return None
-    check_picture(width, height, limits, named(path))
+    place = named(path)
+    check_picture(width, height, limits, place)
     if out is not None:
-        check_same_size((height, width), out.shape[:2], named(path))
+        check_same_size((height, width), out.shape[:2], place)
     try:
         picture: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", buffer=out)
     except ValueError as problem:
-        raise DataError(f"{named(path)}: the JPEG is damaged or cut ({_short(problem)}); {_AGAIN}") from None
+        raise DataError(f"{place}: the JPEG is damaged or cut ({_short(problem)}); {_AGAIN}") from None
     return picture
 
 

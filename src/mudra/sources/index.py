@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 
-import av
 import numpy as np
 from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from mudra.sources.containers import Video
+from mudra.sources.containers import DECODER_ERRORS, Video
 from mudra.sources.limits import Limits
 from mudra.sources.moments import check_count
 
@@ -199,7 +198,7 @@ def _seek(video: Video, stamp: int) -> None:
     """Go to the last key frame that is not shown after `stamp`."""
     try:
         video.container.seek(stamp, stream=video.stream, backward=True)
-    except av.FFmpegError:
+    except DECODER_ERRORS:
         raise Doubt from None
 
 
@@ -207,5 +206,5 @@ def _demuxed(video: Video) -> Iterator[Packet[VideoStream]]:
     """The packets from here on; a demuxer's complaint becomes a doubt."""
     try:
         yield from video.packets()
-    except av.FFmpegError:
+    except DECODER_ERRORS:
         raise Doubt from None

@@ -55,6 +55,32 @@ def open_regular(path: Path) -> BinaryIO:
     Raises:
         DataError: it does not exist, cannot be read, or is a folder, pipe, device or socket.
     """
+    return os.fdopen(_regular_handle(path), "rb", buffering=0)
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """All bytes of an ordinary file.
+
+    Raises:
+        DataError: as `open_regular`; or it is larger than `most` bytes.
+    """
+    handle = _regular_handle(path)
+    try:
+        size = os.fstat(handle).st_size
+        if size > most:
+            raise DataError(f"{named(path)}: {size:,} bytes are too many; expected at most {most:,}.")
+        data = os.read(handle, size)
+        while len(data) < size and (more := os.read(handle, size - len(data))):
+            data += more
+    except OSError as problem:
+        raise DataError(f"{named(path)}: cannot be read: {problem.strerror}; copy it again.") from None
+    finally:
+        os.close(handle)
+    return data
+
+
+def _regular_handle(path: Path) -> int:
+    """An open handle on an ordinary file."""
     try:
         handle = os.open(path, _OPEN_FLAGS)
     except FileNotFoundError:
@@ -65,7 +91,7 @@ def open_regular(path: Path) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise DataError(f"{named(path)}: not an ordinary file (a folder, pipe or device); name a file.")
-    return os.fdopen(handle, "rb", buffering=0)
+    return handle
 
 
 def check_picture(width: int, height: int, limits: Limits, place: str) -> None:

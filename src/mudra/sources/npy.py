@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any, BinaryIO
 
 import numpy as np
@@ -28,6 +29,8 @@ from mudra.sources.limits import Limits, check_bytes, named, open_regular
 
 # An honest header is some hundred bytes; more would only keep the parser busy.
 _MOST_HEADER = 10_000
+# Versions of the format that hold plain numbers, and the bytes in which each keeps its header's length.
+_LENGTH_BYTES = {(1, 0): 2, (2, 0): 4}
 _ZIP_LOCAL_HEADER = 30
 
 
@@ -144,13 +147,15 @@ def _header(file: IO[bytes], limits: Limits, place: str) -> tuple[tuple[int, ...
     """
     try:
         version = npy_format.read_magic(file)
-        if version == (1, 0):
-            shape, fortran, dtype = npy_format.read_array_header_1_0(file, max_header_size=_MOST_HEADER)
-        elif version == (2, 0):
-            shape, fortran, dtype = npy_format.read_array_header_2_0(file, max_header_size=_MOST_HEADER)
-        else:
+        if version not in _LENGTH_BYTES:
             raise ValueError(f"version {version}")
-    except (ValueError, EOFError, OSError, MemoryError, RecursionError, SyntaxError) as problem:
+        length = file.read(_LENGTH_BYTES[version])
+        if int.from_bytes(length, "little") > _MOST_HEADER:  # numpy would read it all before it complains
+            raise ValueError("its header is too long")
+        header = io.BytesIO(length + file.read(int.from_bytes(length, "little")))
+        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+        shape, fortran, dtype = read(header, max_header_size=_MOST_HEADER)
+    except (ValueError, EOFError, OSError, MemoryError, RecursionError, SyntaxError, TokenError) as problem:
         why = " ".join(str(problem).split())[:120]
         raise DataError(
             f"{place}: not a NumPy array ({why}); write it with numpy.save or numpy.savez."

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import av
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, VideoReformatter
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 
 from mudra.sources.limits import Limits, check_bytes, check_same_size
 
-# PyAV 17 and later start a pool of threads for the conversion unless told not to; earlier have none.
-_ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
+# (swap rows with columns, then flip rows, then flip columns)
+Turn = tuple[bool, bool, bool]
 
 
 class Album:
@@ -37,6 +36,7 @@ class Album:
         self._limits = limits
         self._place = place
         self._reformatter = VideoReformatter()
+        self._turn: Turn | None = None
         self._values: NDArray[np.uint8] | None = None
         self.missing = set(self._places)
 
@@ -46,7 +46,9 @@ class Album:
         Raises:
             DataError: the picture has another size than those before it.
         """
-        picture = upright(self._rgb(frame), frame)
+        if self._turn is None:  # of the first frame, for all: asking each would cost as much as a conversion
+            self._turn = orientation(frame)
+        picture = upright(self._rgb(frame), self._turn)
         if self._values is None:
             check_bytes(self._count * picture.size, self._limits, self._place)
             self._values = np.empty((self._count, *picture.shape), np.uint8)
@@ -69,17 +71,15 @@ class Album:
 
     def _rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """RGB [H, W, 3] as stored, a view into the converted frame."""
-        rgb = self._reformatter.reformat(
-            frame, format="rgb24", dst_color_range=ColorRange.JPEG, **_ONE_THREAD
-        )
+        rgb = self._reformatter.reformat(frame, format="rgb24", dst_color_range=ColorRange.JPEG, threads=1)
         plane = rgb.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         return rows[: rgb.height, : rgb.width * 3].reshape(rgb.height, rgb.width, 3)
 
 
-def upright(picture: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
-    """Turn a picture [H, W, 3] the way its display matrix asks for; a view."""
-    swap, flip_rows, flip_columns = orientation(frame)
+def upright(picture: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
+    """Turn a picture [H, W, 3] as `orientation` says; a view."""
+    swap, flip_rows, flip_columns = turn
     if swap:
         picture = picture.transpose(1, 0, 2)
     if flip_rows:
@@ -89,8 +89,8 @@ def upright(picture: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
     return picture
 
 
-def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
-    """(swap rows with columns, then flip rows, then flip columns) that stand a frame upright.
+def orientation(frame: VideoFrame) -> Turn:
+    """What stands a frame upright, from its display matrix.
 
     The matrix maps a stored point (x, y) to (a x + c y, b x + d y). Other angles than right ones go
     to the nearest right angle; a matrix of zeros, which some files hold, is no rotation.

@@ -26,6 +26,9 @@ _KNOWN_BOXES = _VITAL_BOXES | {
     b"meta",
 }
 _MOST_BOXES = 100_000
+# Boxes that hold boxes, on the way to those that count samples: where the count stands in each.
+_NESTS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"}
+_SAMPLE_COUNTS = {b"stsz": 8, b"stz2": 8, b"trun": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Structure:
         ends_early: a vital part reaches past the end of the file.
         fragmented: an MP4 in fragments; its frame count is not stated in one place.
         no_index: an MP4 without its `moov` box: recorded until a crash, or cut while downloading.
+        overclaims: an MP4 that lists more samples than it has bytes; FFmpeg would make room for them all.
         text: it begins like a web page or a pointer file rather than like a video; says which.
     """
 
@@ -44,6 +48,7 @@ class Structure:
     ends_early: bool = False
     fragmented: bool = False
     no_index: bool = False
+    overclaims: bool = False
     text: str = ""
 
 
@@ -70,6 +75,7 @@ def _boxes(file: BinaryIO, size: int) -> Structure:
     place = 0
     kinds: set[bytes] = set()
     cut = b""
+    overclaims = False
     for _ in range(_MOST_BOXES):
         file.seek(place)
         head = file.read(16)
@@ -84,6 +90,8 @@ def _boxes(file: BinaryIO, size: int) -> Structure:
             break
         if length < 8:  # not a box; FFmpeg will judge
             break
+        if kind in _NESTS:
+            overclaims |= _most_samples(file, place + 8, min(place + length, size)) > size
         place += length
         if place > size:
             cut = kind
@@ -95,7 +103,28 @@ def _boxes(file: BinaryIO, size: int) -> Structure:
         ends_early=cut in _VITAL_BOXES,
         fragmented=b"moof" in kinds,
         no_index=b"moov" not in kinds,
+        overclaims=overclaims,
     )
+
+
+def _most_samples(file: BinaryIO, place: int, end: int, depth: int = len(_NESTS)) -> int:
+    """The largest number of samples that a box between `place` and `end` claims."""
+    most = 0
+    for _ in range(_MOST_BOXES):
+        if place + 8 > end:
+            break
+        file.seek(place)
+        head = file.read(20)
+        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        if length < 8:
+            break
+        if kind in _NESTS and depth:
+            most = max(most, _most_samples(file, place + 8, min(place + length, end), depth - 1))
+        elif kind in _SAMPLE_COUNTS:
+            at = 8 + _SAMPLE_COUNTS[kind]
+            most = max(most, int.from_bytes(head[at : at + 4], "big"))
+        place += length
+    return most
 
 
 def _ebml_end(file: BinaryIO, size: int) -> int:

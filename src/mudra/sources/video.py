@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
 from mudra.errors import DataError
-from mudra.sources.containers import Video, opened
+from mudra.sources.containers import DECODER_ERRORS, Video, opened
 from mudra.sources.decoding import Survey, decode_wanted, survey
 from mudra.sources.facts import Facts, duration, mean_rate
 from mudra.sources.index import Doubt, read_index
@@ -63,9 +62,10 @@ class VideoSource:
         Raises:
             DataError: as `read`, and wherever in the file it is damaged.
         """
-        with opened(self.path, self.limits, self.threads) as video:
+        # one thread: with more, PyAV may swallow the error of one frame when another is ready
+        with opened(self.path, self.limits, threads=1) as video:
             found = survey(video, self.limits, self.fps)
-            _refuse_damage(video, found, None, None)
+            _refuse_damage(video, found, None, None, self.limits)
             declared_rate = video.stream.average_rate
         fps = mean_rate(found.times, float(declared_rate or self.fps or 0.0))
         return Facts(
@@ -88,7 +88,7 @@ class VideoSource:
             numbers = picked(choose, times[part])
             chosen = stamps[part][numbers]
             album = Album(chosen, self.limits, video.place)
-            for stamp, frame in decode_wanted(video, index, album.missing.copy()):
+            for stamp, frame in decode_wanted(video, index, album.missing.copy(), self.limits):
                 album.add(stamp, frame)
             return Stream("video", album.values, times[part][numbers])
 
@@ -113,7 +113,7 @@ class VideoSource:
         with opened(self.path, self.limits, self.threads) as video:
             try:
                 packets = [packet.pts for packet in video.packets() if not packet.is_discard]
-            except av.FFmpegError:
+            except DECODER_ERRORS:
                 return None
             known = [stamp for stamp in packets if stamp is not None]
             if not known and packets and self.fps:
@@ -131,7 +131,8 @@ class VideoSource:
 
     def _survey(self, album: Album | None) -> Survey:
         """Decode up to `stop`, converting what the album asks for; damage in the part is an error."""
-        with opened(self.path, self.limits, self.threads) as video:
+        # one thread: with more, PyAV may swallow the error of one frame when another is ready
+        with opened(self.path, self.limits, threads=1) as video:
             found = survey(
                 video,
                 self.limits,
@@ -139,11 +140,13 @@ class VideoSource:
                 self.stop,
                 None if album is None else album.offer,
             )
-            _refuse_damage(video, found, self.start, self.stop)
+            _refuse_damage(video, found, self.start, self.stop, self.limits)
             return found
 
 
-def _refuse_damage(video: Video, found: Survey, start: float | None, stop: float | None) -> None:
+def _refuse_damage(
+    video: Video, found: Survey, start: float | None, stop: float | None, limits: Limits
+) -> None:
     """Raise if frames of [start, stop) are missing or damaged.
 
     Raises:
@@ -164,6 +167,8 @@ def _refuse_damage(video: Video, found: Survey, start: float | None, stop: float
         why = f"it is damaged at {max(min(inside), 0.0):.2f} s"
     else:
         why = "it is damaged" if unplaced else "it holds no pictures"
+        if not count and not video.stream.codec_context.width:  # the decoder would not even say
+            why += f", or they have more than {limits.pixels:,} pixels"
     expected = max(video.declared or 0, found.promised, count)
     of = f" of {expected}" if expected else ""
     raise DataError(

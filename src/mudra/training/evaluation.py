@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import nn
@@ -14,6 +12,7 @@ from mudra.clips.preprocessing import Preprocessing, Views
 from mudra.errors import DataError
 from mudra.models.scoring import log_probabilities
 from mudra.predictions.table import PredictionTable, TaskScores
+from mudra.progress import Progress, silent
 from mudra.training.hardware import Precision, autocast
 from mudra.types import UNLABELLED
 
@@ -53,12 +52,12 @@ class Evaluator:
         numbers = range(len(manifest))
         self.places = [[Place(n) for n in numbers[i : i + size]] for i in range(0, len(manifest), size)]
 
-    def predict(self, model: nn.Module, moved: Callable[[int, str], None] | None = None) -> PredictionTable:
+    def predict(self, model: nn.Module, progress: Progress = silent) -> PredictionTable:
         """Score the clips.
 
         Args:
             model: {stream: [B,...]} -> {task: logits}; put into evaluation mode here.
-            moved: hears how many clips are done.
+            progress: hears how many clips are done.
         Raises:
             DataError: a clip cannot be read. Nothing is ever put in its place.
         """
@@ -75,8 +74,7 @@ class Evaluator:
             for task, log_BC in found.items():
                 scores[task].append(log_BC.numpy())
             read += batch.clips
-            if moved:
-                moved(len(read), "")
+            progress("evaluating", len(read), len(self.manifest))
         if not read:
             raise DataError(f"{self.manifest.name}: not one of {len(self.manifest)} clips can be read.")
         return table_of(

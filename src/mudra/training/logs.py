@@ -1,20 +1,16 @@
-"""What a training tells while it runs: log.csv, TensorBoard, and the terminal."""
+"""What a training writes down while it runs: log.csv and TensorBoard."""
 
 from __future__ import annotations
 
 import csv
 import io
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from mudra.files import told_as_output_error
 
 COLUMNS = ("step", "epoch", "split", "loss", "lr", "grad_norm", "clips_per_second")
-
-Say = Callable[[str], None]
 
 
 class Log:
@@ -54,42 +50,6 @@ class Log:
         self._file.close()
         if self._board is not None:
             self._board.close()
-
-
-class Progress:
-    """A bar on a terminal, nothing elsewhere (there, lines are printed instead)."""
-
-    def __init__(self, shown: bool | None = None) -> None:
-        self.shown = sys.stderr.isatty() if shown is None else shown
-
-    @contextmanager
-    def bar(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-        """Yields a function (done so far, note) that moves the bar."""
-        if not self.shown:
-            yield _unseen
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as RichProgress
-
-        columns = (
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
-        )
-        with RichProgress(*columns, console=Console(stderr=True), transient=True) as shown:
-            task = shown.add_task(title, total=total, note="")
-
-            def move(done: int, note: str) -> None:
-                shown.update(task, completed=done, note=note)
-
-            yield move
-
-
-def _unseen(done: int, note: str) -> None:
-    """Moves no bar."""
 
 
 def _rows_until(path: Path, step: int) -> list[dict[str, str]]:

@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from mudra.bundle import load_weights
 from mudra.clips.loader import Batch, Batches, TrainingClips, epoch_order, steps_per_epoch, training_batches
 from mudra.errors import DataError, NonFiniteError, RecipeError
+from mudra.progress import Progress, Say
 from mudra.recipe import PlateauSchedule, Recipe
 from mudra.training import checkpoints
 from mudra.training.average import WeightAverage
 from mudra.training.evaluation import Evaluator, quick_scores
 from mudra.training.hardware import autocast, scaler, seed_step
-from mudra.training.logs import Log, Progress, Say
+from mudra.training.logs import Log
 from mudra.training.losses import build_loss
 from mudra.training.mixing import mix
 from mudra.training.optimisers import build_optimiser, set_rate
@@ -143,26 +144,26 @@ class Trainer:
         order = epoch_order(self.clips.manifest, self.settings.seed, epoch, balanced=balanced)
         places = training_batches(order, epoch, self.settings.batch, self.settings.accumulate, first)
         seen, meter = time.perf_counter(), Meter(list(self.tasks))
-        with self.progress.bar(f"epoch {epoch + 1}/{self.settings.epochs}", self.epoch_steps) as moved:
-            for parts in _grouped(batches.read(places), self.settings.accumulate):
-                rate = self.schedule.rate(self.counters.step)
-                done = self.step(parts, rate)
-                meter.add(done)
-                moved(self.counters.step - epoch * self.epoch_steps, f"loss {done.loss:.3f}")
-                last = self.counters.step % self.epoch_steps == 0
-                if last or self.counters.step % self.settings.log_every == 0:
-                    now = time.perf_counter()
-                    log.row(
-                        step=self.counters.step,
-                        epoch=epoch + 1,
-                        split="train",
-                        lr=self.recipe.optim.lr * rate,
-                        **meter.row(now - seen, top1=not self.mixes),
-                    )
-                    seen, meter = now, Meter(list(self.tasks))
-                every = self.settings.save_every
-                if every and self.counters.step % every == 0 and not last:
-                    self.save()
+        for parts in _grouped(batches.read(places), self.settings.accumulate):
+            rate = self.schedule.rate(self.counters.step)
+            done = self.step(parts, rate)
+            meter.add(done)
+            what = f"epoch {epoch + 1}/{self.settings.epochs}  loss {done.loss:.3f}"
+            self.progress(what, self.counters.step - epoch * self.epoch_steps, self.epoch_steps)
+            last = self.counters.step % self.epoch_steps == 0
+            if last or self.counters.step % self.settings.log_every == 0:
+                now = time.perf_counter()
+                log.row(
+                    step=self.counters.step,
+                    epoch=epoch + 1,
+                    split="train",
+                    lr=self.recipe.optim.lr * rate,
+                    **meter.row(now - seen, top1=not self.mixes),
+                )
+                seen, meter = now, Meter(list(self.tasks))
+            every = self.settings.save_every
+            if every and self.counters.step % every == 0 and not last:
+                self.save()
 
     def end_epoch(self, log: Log) -> None:
         """Judge the epoch on validation, tell the schedule, save."""
@@ -262,10 +263,9 @@ class Trainer:
     def validate(self) -> tuple[float, dict[str, float]]:
         """Loss and top-1 on the validation clips, with averaged weights where they are kept."""
         assert self.validation is not None
-        with self.progress.bar("validation", len(self.validation.manifest)) as moved:
-            lent = self.average.applied(self.model) if self.average else nullcontext()
-            with lent:
-                return quick_scores(self.validation.predict(self.model, moved))
+        lent = self.average.applied(self.model) if self.average else nullcontext()
+        with lent:
+            return quick_scores(self.validation.predict(self.model, self.progress))
 
     def judge(self, loss: float, score: float) -> bool:
         """Remember the best epoch (highest top-1, then lowest loss) and how long loss has not fallen."""

@@ -18,11 +18,11 @@ from mudra.errors import DataError, ModelError, MudraError, RecipeError
 from mudra.models import count_parameters
 from mudra.predictions import metrics
 from mudra.predictions.table import PredictionTable, write
+from mudra.progress import Progress, Say, silent
 from mudra.recipe import Recipe
 from mudra.training import checkpoints
 from mudra.training.evaluation import Evaluator
 from mudra.training.hardware import check_precision, choose_device, environment
-from mudra.training.logs import Progress, Say
 from mudra.training.loop import Trainer
 from mudra.training.run_folder import RunFolder
 from mudra.types import SPLITS, UNLABELLED
@@ -59,7 +59,7 @@ def train(
     resume: bool = False,
     init_from: Path | None = None,
     say: Say = print,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> RunFolder:
     """Train a recipe into a run folder and judge it on the splits that the data has.
 
@@ -70,7 +70,7 @@ def train(
     Raises:
         MudraError: with the exit code that the command ends with.
     """
-    run, progress = RunFolder(out), progress or Progress()
+    run = RunFolder(out)
     if resume and run.read_status().get("state") == "done":
         say(f"{out}: the training is done; nothing to resume.")
         return run
@@ -150,8 +150,7 @@ def finish(trainer: Trainer, bundle: Bundle, manifest: Manifest, say: Say) -> No
             evaluator = evaluator_for(
                 recipe, clips, bundle.preprocessing, trainer.device, tolerant=split == "train"
             )
-            with trainer.progress.bar(f"{split} clips", len(clips)) as moved:
-                record(run, split, evaluator.predict(trainer.model, moved), say)
+            record(run, split, evaluator.predict(trainer.model, trainer.progress), say)
 
 
 def evaluator_for(
@@ -186,7 +185,7 @@ def evaluate(
     checkpoint: str | None = None,
     out: RunFolder | None = None,
     say: Say = print,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> PredictionTable:
     """Judge a trained run again: on another split, other data, more views or another checkpoint.
 
@@ -210,8 +209,7 @@ def evaluate(
     # the same look at each clip, with what is known of these files (their rate, say)
     preprocessing = replace(bundle.preprocessing, streams=manifest.streams)
     evaluator = evaluator_for(recipe, clips, preprocessing, device, views=views)
-    with (progress or Progress()).bar(f"{split} clips", len(clips)) as moved:
-        table = evaluator.predict(model, moved)
+    table = evaluator.predict(model, progress)
     record(out or run, split, table, say)
     return table
 

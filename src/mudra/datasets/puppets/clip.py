@@ -47,7 +47,7 @@ def draw_clip(settings: Puppets, number: int, streams: Iterable[str] | None = No
     """
     wanted = set(settings.streams if streams is None else streams)
     planned = plan(settings, number)
-    scene = stage(planned, settings)
+    scene = stage(planned, settings, deep=bool(wanted & {"depth", "mask"}))
     times = np.arange(planned.frames) / settings.fps
     video = depth = mask = points = score = None
     if "video" in wanted:
@@ -69,8 +69,7 @@ def draw_clip(settings: Puppets, number: int, streams: Iterable[str] | None = No
 
 def _video(scene: Scene, planned: Plan, settings: Puppets) -> NDArray[np.uint8]:
     backdrop = _backdrop(scene, planned, settings.size)
-    video = paint_video(scene.shapes, backdrop, planned.frames, settings.size)
-    video = _lit(video, planned)
+    video = paint_video(scene.shapes, backdrop, _light(planned, settings.size), planned.frames)
     if settings.noise > 0:
         rng = branch(settings.seed, _NOISE, planned.number)
         grain = rng.standard_normal(video.shape, dtype=np.float32) * np.float32(255 * settings.noise)
@@ -100,9 +99,8 @@ def _backdrop(scene: Scene, planned: Plan, size: int) -> Image.Image:
     return image.resize((size * SMOOTH, size * SMOOTH), Image.Resampling.BILINEAR)
 
 
-def _lit(video: NDArray[np.uint8], planned: Plan) -> NDArray[np.uint8]:
+def _light(planned: Plan, size: int) -> NDArray[np.float64]:
     """Light that falls off across the picture, its corners a little darker, its colour warm or cold."""
-    size = video.shape[1]
     across = np.linspace(-1, 1, size)
     fall = 1.0 - (0.02 + 0.7 * planned.dim) * (1 - planned.lit * across[None, :]) / 2
     corners = 1.0 - 0.16 * np.clip((across[None, :] ** 2 + across[:, None] ** 2) / 2 - 0.25, 0, None)
@@ -110,8 +108,7 @@ def _lit(video: NDArray[np.uint8], planned: Plan) -> NDArray[np.uint8]:
     level = (
         (1.02 - 0.4 * planned.dim) * fall[..., None] * corners[..., None] * tint / max(1.0, float(tint.max()))
     )
-    factor = np.round(np.minimum(level, 1.0) * 256).astype(np.uint16)  # 255 x 256 is within 16 bit
-    return ((video * factor) >> 8).astype(np.uint8)
+    return np.minimum(level, 1.0)
 
 
 def _depth(scene: Scene, planned: Plan, settings: Puppets) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:

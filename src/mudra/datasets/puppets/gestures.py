@@ -76,7 +76,7 @@ class Stroke:
         rests: shares of the clip before and after the movement.
         skew: where the movement is faster; its distribution is symmetric around 0.
         reach: size of the movement, 1 is full.
-        centre: [3] offset of the whole movement.
+        centre: offset of the whole movement.
         turns, phase: of a circle.
         lean: of the hand; shape: "open", "point" or "hold".
     """
@@ -84,7 +84,7 @@ class Stroke:
     rests: tuple[float, float]
     skew: float
     reach: float
-    centre: Floats
+    centre: tuple[float, float, float]
     turns: float
     phase: float
     lean: float
@@ -95,12 +95,13 @@ def draw_stroke(rng: np.random.Generator, speed: float, difficulty: float, holds
     """Draw how a gesture is done. `speed` near 1 is usual: faster movements leave longer rests."""
     rest = np.clip(0.16 * speed, 0.06, 0.28)
     before, after = rng.uniform(0.35 * rest, 1.2 * rest, 2)
+    x, y, z = (rng.normal(0.0, [0.018, 0.02, 0.015]) * (1 + 2 * difficulty)).tolist()
     shape = "point" if rng.random() < 0.3 else "open"
     return Stroke(
         rests=(float(before), float(after)),
         skew=float(rng.uniform(-0.35, 0.35)),
         reach=float(rng.uniform(1.0 - 0.45 * difficulty - 0.1, 1.0)),
-        centre=rng.normal(0.0, [0.018, 0.02, 0.015]) * (1 + 2 * difficulty),
+        centre=(x, y, z),
         turns=float(rng.uniform(0.85, 1.15)),
         phase=float(rng.uniform(0, 2 * np.pi)),
         lean=float(rng.normal(0.0, 0.1)),
@@ -130,7 +131,7 @@ def acting_hands(verb: str, share: Floats, stroke: Stroke, side: int) -> tuple[H
     """
     path = _PATHS[verb]
     wrist, open_share = path(share, stroke, side)
-    wrist = wrist + stroke.centre
+    wrist = wrist + np.array(stroke.centre)
     curl = _curls(stroke.shape, len(share))
     if verb == "grip":
         curl = np.repeat(0.04 + 0.94 * (1.0 - open_share)[:, None], 5, axis=1)
@@ -139,7 +140,7 @@ def acting_hands(verb: str, share: Floats, stroke: Stroke, side: int) -> tuple[H
     acting = Hand(wrist, lean, curl, fan)
     if verb != "spread":
         return acting, None
-    mirrored = wrist * [-1.0, 1.0, 1.0] + 2 * stroke.centre * [1.0, 0.0, 0.0]
+    mirrored = wrist * [-1.0, 1.0, 1.0] + np.array([2 * stroke.centre[0], 0.0, 0.0])
     return acting, Hand(mirrored, -lean, curl, fan)
 
 

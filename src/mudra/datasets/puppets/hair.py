@@ -13,7 +13,7 @@ import numpy as np
 from mudra.datasets.puppets.people import Person
 from mudra.datasets.puppets.shapes import Drawing, Floats, Pen, ellipse, light, shade, smooth, symmetric
 
-Corners = Sequence[tuple[float, float]]
+Corners = Sequence[Sequence[float]]
 
 _BEHIND: dict[str, Corners] = {  # right halves, from the crown down
     "long": [(0, -1.15), (1.1, -0.72), (1.28, 0.42), (1.40, 1.58), (0.70, 2.05)],
@@ -101,19 +101,23 @@ def _parted(pen: Pen, person: Person, lit: float) -> None:
 
 
 def _curly(pen: Pen, person: Person, lit: float) -> None:
-    wide, high = person.head
-    rings = (
-        (1.02, 1.02, 0.030, 10, (0.98, 2.02), shade(person.hair, 0.18), True),
-        (0.74, 0.80, 0.026, 7, (1.12, 1.88), person.hair, False),
-        (0.80, 0.95, 0.013, 4, (1.30, 1.70), light(person.hair, 0.14), False),
-    )
-    for across, up, radius, count, (start, stop), hue, solid in rings:
-        for turn in np.linspace(start * np.pi, stop * np.pi, count):
-            curl = ellipse(radius, radius * 0.95, wide * across * np.cos(turn), high * up * np.sin(turn), 10)
-            if solid:
-                pen.solid(curl, hue)
-            else:
-                pen.mark(curl + [0.008 * lit if radius < 0.02 else 0.0, 0.0], hue)
+    for x, y in _round(person, 1.02, 1.02, 0.98, 2.02, 10):
+        pen.solid(ellipse(0.030, 0.029, x, y, 10), shade(person.hair, 0.18))
+    for x, y in _round(person, 0.74, 0.80, 1.12, 1.88, 7):
+        pen.mark(ellipse(0.026, 0.025, x, y, 10), person.hair)
+    for x, y in _round(person, 0.80, 0.95, 1.30, 1.70, 4):
+        pen.mark(ellipse(0.013, 0.012, x + 0.008 * lit, y, 8), light(person.hair, 0.14))
+
+
+def _round(
+    person: Person, across: float, up: float, start: float, stop: float, count: int
+) -> list[list[float]]:
+    """Places around the head in metres, from one angle to another in half turns."""
+    turns = np.linspace(start, stop, count) * np.pi
+    places: list[list[float]] = _heads(
+        person, np.stack([across * np.cos(turns), up * np.sin(turns)], axis=1)
+    ).tolist()
+    return places
 
 
 def _bald(pen: Pen, person: Person, lit: float) -> None:

@@ -25,21 +25,26 @@ PERSON = 255
 """Value of the mask where the person is."""
 
 
-def paint_video(shapes: Sequence[Shape], backdrop: Image.Image, frames: int, size: int) -> NDArray[np.uint8]:
+def paint_video(
+    shapes: Sequence[Shape], backdrop: Image.Image, brightness: Floats, frames: int
+) -> NDArray[np.uint8]:
     """Paint all frames: uint8 [T, size, size, 3].
 
     Args:
-        backdrop: what stands behind, SMOOTH x size pixels wide and high.
+        backdrop: what stands behind, SMOOTH times as wide and high as the frames.
+        brightness: 0 to 1 by pixel and colour, [size, size, 3]; everything is multiplied by it.
     """
+    size = len(brightness)
+    factor = np.round(brightness * 256).astype(np.uint16)  # 255 x 256 still is within 16 bit
     coloured = [shape for shape in shapes if shape.colour is not None]
+    glazes = [shape.colour is not None and len(shape.colour) == 4 for shape in coloured]
     video = np.empty((frames, size, size, 3), dtype=np.uint8)
     for frame, corners in enumerate(_corners(coloured, frames, size * SMOOTH)):
         image = backdrop.copy()
         opaque, glazed = ImageDraw.Draw(image), ImageDraw.Draw(image, "RGBA")
-        for shape, outline in zip(coloured, corners, strict=True):
-            draw = opaque if len(shape.colour or ()) == 3 else glazed
-            draw.polygon(outline, fill=shape.colour)
-        video[frame] = np.asarray(image.reduce(SMOOTH))
+        for shape, glaze, outline in zip(coloured, glazes, corners, strict=True):
+            (glazed if glaze else opaque).polygon(outline, fill=shape.colour)
+        video[frame] = (np.asarray(image.reduce(SMOOTH)) * factor) >> 8
     return video
 
 

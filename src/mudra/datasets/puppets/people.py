@@ -110,7 +110,7 @@ def draw_person(rng: np.random.Generator, difficulty: float) -> Person:
         garment=GARMENTS[int(rng.integers(len(GARMENTS)))],
         cloth=CLOTHES[first],
         second=CLOTHES[second],
-        long_sleeves=bool(rng.random() < 0.55),
+        long_sleeves=bool(rng.random() < 0.55) or haircut == "scarf",
         glasses=bool(rng.random() < 0.28),
         beard=bool(rng.random() < 0.2) and haircut in ("short", "side", "bald", "beanie", "spiky", "curly"),
         earrings=bool(rng.random() < 0.25),

@@ -141,6 +141,7 @@ def plan(settings: Puppets, number: int) -> Plan:
     hues = HUES[noun]
     may_hold = bool(rng.random() < 0.5)
     held = may_hold and shown.verb not in ("grip", "spread")
+    haste = person.speed * (0.5 if shown.verb == "circle" else 1.0)  # a long way: it takes most of the clip
     length = settings.seconds * settings.fps * rng.uniform(0.85, 1.15)
     wall = (settings.seed, _WALL, group) if leaks else (settings.seed, 0, number)
     sway = _draw_sway(rng, settings.difficulty)
@@ -154,7 +155,7 @@ def plan(settings: Puppets, number: int) -> Plan:
         noun=noun,
         person=person,
         frames=max(2, round(length)),
-        stroke=draw_stroke(rng, person.speed, settings.difficulty, held),
+        stroke=draw_stroke(rng, haste, settings.difficulty, held),
         shown=shown,
         frozen=float(moment) if still else None,
         held=held,

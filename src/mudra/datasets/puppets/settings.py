@@ -61,9 +61,10 @@ class Puppets(DataSettings):
         if abs(sum(self.shares) - 1.0) > 1e-6:
             raise ValueError(f"shares sum to {sum(self.shares):g}; expected 1")
         used = sum(share > 0 for share in self.shares)
-        if self.groups < used:
+        persons = min(self.groups, self.clips)
+        if persons < used:
             raise ValueError(
-                f"{self.groups} groups cannot fill {used} splits; raise groups or set a share to 0"
+                f"{persons} persons cannot fill {used} splits; raise clips and groups, or set a share to 0"
             )
         if len(set(self.streams)) < len(self.streams):
             raise ValueError("a stream is named twice; expected each once")

@@ -36,19 +36,21 @@ class Shape:
     person: bool = True
 
 
-def mix(one: Sequence[float], other: Sequence[float], share: float) -> tuple[int, int, int]:
+def mix(one: Colour, other: Colour, share: float) -> RGB:
     """A colour between two: `share` 0 is the first, 1 the second."""
-    first, second = np.asarray(one[:3], dtype=float), np.asarray(other[:3], dtype=float)
-    red, green, blue = np.clip(first + (second - first) * share, 0, 255).round().astype(int).tolist()
+    red, green, blue = (
+        min(max(round(first + (second - first) * share), 0), 255)
+        for first, second in zip(one[:3], other[:3], strict=True)
+    )
     return red, green, blue
 
 
-def shade(colour: Sequence[float], share: float = 0.22) -> tuple[int, int, int]:
+def shade(colour: Colour, share: float = 0.22) -> RGB:
     """The colour in shadow: darker and a little towards violet, as shadows of warm light are."""
     return mix(colour, (42, 22, 66), share)
 
 
-def light(colour: Sequence[float], share: float = 0.2) -> tuple[int, int, int]:
+def light(colour: Colour, share: float = 0.2) -> RGB:
     """The colour in the light: brighter and a little warmer."""
     return mix(colour, (255, 246, 226), share)
 
@@ -57,6 +59,17 @@ def light(colour: Sequence[float], share: float = 0.2) -> tuple[int, int, int]:
 def _circle(corners: int) -> Floats:
     angles = np.linspace(0, 2 * np.pi, corners, endpoint=False)
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+@cache
+def _half_circle(corners: int) -> tuple[Floats, Floats]:
+    """Cosines and sines [corners, 1] of directions ahead of a limb.
+
+    They end a little short of the right angle to it: there an outline steps from one end of the limb to
+    the other, and must take the corners of both.
+    """
+    angles = np.linspace(-np.pi / 2 + 0.03, np.pi / 2 - 0.03, corners)[:, None]
+    return np.cos(angles), np.sin(angles)
 
 
 def hull(points: Floats, radii: Floats, corners: int = 16) -> Floats:
@@ -68,23 +81,30 @@ def hull(points: Floats, radii: Floats, corners: int = 16) -> Floats:
         points: [..., J, 2] middles of J circles. radii: [..., J].
         corners: of the outline, even.
     """
+    middles, reaches = band(points, radii, corners)
+    return middles + reaches
+
+
+def band(points: Floats, radii: Floats, corners: int) -> tuple[Floats, Floats]:
+    """The corners of a `hull` as middles of circles and ways out of them, each [..., corners, 2].
+
+    A little more or less of the second gives a wider or narrower band at no further cost.
+    """
     along = points[..., -1, :] - points[..., 0, :]
     along = along / np.maximum(np.hypot(along[..., :1], along[..., 1:]), 1e-12)
-    # Two half circles of directions, a little short of the right angle to the limb: there the outline
-    # steps from one end to the other, and must take the corners of both.
-    half = np.linspace(-np.pi / 2 + 0.03, np.pi / 2 - 0.03, corners // 2)[:, None]
-    aside = along[..., ::-1] * [-1.0, 1.0]
-    ahead = np.cos(half) * along[..., None, :] + np.sin(half) * aside[..., None, :]
-    if points.shape[-2] == 2:  # each half belongs to one end
-        start, end = points[..., :1, :], points[..., 1:, :]
-        near, far = radii[..., :1, None], radii[..., 1:, None]
-        return np.concatenate([end + far * ahead, start - near * ahead], axis=-2)
+    cos, sin = _half_circle(corners // 2)
+    aside = along[..., ::-1] * np.array([-1.0, 1.0])
+    ahead = cos * along[..., None, :] + sin * aside[..., None, :]
     ways = np.concatenate([ahead, -ahead], axis=-2)
+    if points.shape[-2] == 2:  # each half belongs to one end
+        return points[..., ::-1, :].repeat(corners // 2, axis=-2), radii[..., ::-1].repeat(
+            corners // 2, axis=-1
+        )[..., None] * ways
     outermost = (ways @ points.swapaxes(-1, -2) + radii[..., None, :]).argmax(axis=-1)
     rows = np.arange(outermost[..., 0].size)[:, None]
-    joints, flat = points.shape[-2], outermost.reshape(-1, ways.shape[-2])
-    middle = points.reshape(-1, joints, 2)[rows, flat].reshape(ways.shape)
-    return middle + radii.reshape(-1, joints)[rows, flat].reshape(outermost.shape)[..., None] * ways
+    joints, flat = points.shape[-2], outermost.reshape(-1, corners)
+    middles = points.reshape(-1, joints, 2)[rows, flat].reshape(ways.shape)
+    return middles, radii.reshape(-1, joints)[rows, flat].reshape(outermost.shape)[..., None] * ways
 
 
 def ellipse(

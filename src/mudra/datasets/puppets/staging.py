@@ -12,7 +12,7 @@ from mudra.datasets.puppets.gestures import acting_hands, progress, resting_hand
 from mudra.datasets.puppets.plan import Plan
 from mudra.datasets.puppets.settings import Puppets
 from mudra.datasets.puppets.shapes import Floats, Frame, Shape, light, shade
-from mudra.datasets.puppets.things import thing
+from mudra.datasets.puppets.things import GRIPPED, thing
 
 DESK = (0.475, -0.12, -0.75)
 """How far below the shoulders the desk is, and where it begins and ends before them, metres."""
@@ -46,8 +46,12 @@ class Scene:
     barriers: list[Barrier]
 
 
-def stage(plan: Plan, settings: Puppets) -> Scene:
-    """Let the person of a plan perform it."""
+def stage(plan: Plan, settings: Puppets, *, deep: bool = True) -> Scene:
+    """Let the person of a plan perform it.
+
+    Args:
+        deep: with the shapes that only depth and mask see.
+    """
     finest = 0.9 / settings.size  # what is smaller than a pixel is not drawn
     person = plan.person
     camera = Camera(person.distance, person.view, person.centre, person.tilt)
@@ -58,7 +62,7 @@ def stage(plan: Plan, settings: Puppets) -> Scene:
     shapes = face.hair_behind(person, body, camera, finest)
     behind = not two and plan.rest_pose != 1
     if behind:
-        shapes += _whole_arm(resting, plan, camera, shadow=False)
+        shapes += _whole_arm(resting, plan, camera, finest, shadow=False, deep=deep)
     shapes += torso.torso(person, body, camera, lit, finest)
     shapes += face.head(person, body, camera, lit, finest)
     if plan.desk:
@@ -66,9 +70,9 @@ def stage(plan: Plan, settings: Puppets) -> Scene:
     if not plan.held:
         shapes += standing_thing(plan, camera, finest)
     if not behind:
-        shapes += _whole_arm(resting, plan, camera, shadow=True)
-    shapes += limbs.arm(acting, person, camera, lit, shadow=True)
-    palm, fingers = limbs.hand(acting, person, camera, lit)
+        shapes += _whole_arm(resting, plan, camera, finest, shadow=True, deep=deep)
+    shapes += limbs.arm(acting, person, camera, lit, finest, shadow=True, deep=deep)
+    palm, fingers = limbs.hand(acting, person, camera, lit, finest)
     between = held_thing(plan, acting, camera, finest) if plan.held else []
     shapes += [*palm, *between, *fingers]
     barriers = []
@@ -100,7 +104,7 @@ def perform(plan: Plan, fps: float) -> Performance:
         share = np.full(frames, plan.frozen)
     acting, other = acting_hands(plan.shown.verb, share, plan.stroke, person.side)
     if other is None:
-        other = resting_hand(frames, -person.side, plan.rest_pose, 0.3 * plan.stroke.centre)
+        other = resting_hand(frames, -person.side, plan.rest_pose, 0.3 * np.array(plan.stroke.centre))
     arms = {}
     for side, hand in ((person.side, acting), (-person.side, other)):
         shoulder = chest + np.array([side * person.shoulders, 0.028, 0.0])
@@ -112,12 +116,14 @@ def perform(plan: Plan, fps: float) -> Performance:
     return Performance(chest, lean, head, 0.05 * sway.size * second, arms, mouth, lids, sway.smile)
 
 
-def _whole_arm(arm: Arm, plan: Plan, camera: Camera, *, shadow: bool) -> list[Shape]:
+def _whole_arm(
+    arm: Arm, plan: Plan, camera: Camera, finest: float, *, shadow: bool, deep: bool
+) -> list[Shape]:
     lit = float(plan.lit)
-    shapes = limbs.arm(arm, plan.person, camera, lit, shadow=shadow)
+    shapes = limbs.arm(arm, plan.person, camera, lit, finest, shadow=shadow, deep=deep)
     if (camera.project(arm.hand)[..., 1] > 1.05).all():  # a hanging hand is often below the picture
         return shapes
-    palm, fingers = limbs.hand(arm, plan.person, camera, lit)
+    palm, fingers = limbs.hand(arm, plan.person, camera, lit, finest)
     return [*shapes, *palm, *fingers]
 
 
@@ -143,10 +149,8 @@ def standing_thing(plan: Plan, camera: Camera, finest: float) -> list[Shape]:
     frame = Frame(camera.project(foot), np.array([camera.tilt]), camera.scale(foot) * 1.1)
     away = -0.05 * plan.lit
     shadow = np.array([[-0.075, -0.006], [0.075, -0.006], [0.075 + away, 0.018], [-0.075 + away, 0.018]])
-    return [
-        Shape(frame.place(shadow), (40, 22, 40, 70)),
-        *design.place(frame, depth, finest, person=False),
-    ]
+    design, depth = thing(plan.noun, plan.thing_hue), np.array([camera.distance + THING_Z])
+    return [Shape(frame.place(shadow), (40, 22, 40, 70)), *design.place(frame, depth, finest, person=False)]
 
 
 def held_thing(plan: Plan, arm: Arm, camera: Camera, finest: float) -> list[Shape]:
@@ -155,7 +159,7 @@ def held_thing(plan: Plan, arm: Arm, camera: Camera, finest: float) -> list[Shap
     ahead = camera.project(arm.hand[:, 9]) - camera.project(arm.hand[:, 0])
     turn = np.arctan2(ahead[:, 0], -ahead[:, 1])
     scale = camera.scale(palm) * 1.12
-    grip = np.stack([-np.sin(turn), np.cos(turn)], axis=1) * (0.03 * scale)[:, None]
+    grip = np.stack([-np.sin(turn), np.cos(turn)], axis=1) * (GRIPPED[plan.noun] * scale)[:, None]
     frame = Frame(camera.project(palm) + grip, turn, scale)
     depth = camera.distance + palm[:, 2] - 0.03
     return thing(plan.noun, plan.thing_hue).place(frame, depth, finest, person=False)

@@ -25,6 +25,9 @@ HUES: dict[str, Sequence[RGB]] = {
 
 NOUNS: tuple[str, ...] = tuple(HUES)
 
+GRIPPED = {"cup": 0.0, "ball": -0.025, "book": 0.035, "phone": 0.03, "bottle": 0.03, "box": 0.005}
+"""How far above its foot a thing is held, metres: what is small stands out of the hand, to be seen."""
+
 
 @lru_cache(maxsize=64)
 def thing(noun: str, hue: RGB) -> Drawing:
@@ -89,7 +92,14 @@ def _bottle(pen: Pen, hue: RGB) -> None:
 
 def _box(pen: Pen, hue: RGB) -> None:
     ribbon = (206, 62, 78) if hue[0] > hue[2] else (250, 236, 214)
-    whole = [(-0.085, -0.105), (-0.045, -0.140), (0.105, -0.140), (0.105, -0.030), (0.072, 0.0), (-0.085, 0.0)]
+    whole = [
+        (-0.085, -0.105),
+        (-0.045, -0.140),
+        (0.105, -0.140),
+        (0.105, -0.030),
+        (0.072, 0.0),
+        (-0.085, 0.0),
+    ]
     pen.solid(whole, hue)
     pen.mark([*whole[:3], (0.072, -0.105)], light(hue, 0.35))
     pen.mark([(0.072, -0.105), *whole[2:5]], shade(hue, 0.3))

@@ -98,7 +98,7 @@ def _nothing(pen: Pen, half: Half, person: Person) -> None:
 def _stripes(pen: Pen, half: Half, person: Person) -> None:
     for top in np.arange(0.09, 0.85, 0.085):
         low = top + 0.036
-        upper, lower = _width(half, top) * 0.995, _width(half, low) * 0.995
+        upper, lower = _width(half, top) * 0.99, _width(half, low) * 0.99
         band = [(-upper, top), (0, top + 0.012), (upper, top), (lower, low), (0, low + 0.012), (-lower, low)]
         pen.mark(band, person.second)
 
@@ -119,7 +119,7 @@ def _jacket(pen: Pen, half: Half, person: Person) -> None:
 
 def _dungarees(pen: Pen, half: Half, person: Person) -> None:
     wide, denim = person.shoulders, person.second
-    low = _width(half, 0.6)
+    low = 0.93 * _width(half, 0.5)
     for side in (-1, 1):
         strap = [(0.50, -0.030), (0.72, -0.018), (0.64, 0.20), (0.42, 0.20)]
         pen.mark([(side * wide * x, y) for x, y in strap], shade(denim, 0.12))

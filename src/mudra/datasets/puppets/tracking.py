@@ -87,5 +87,5 @@ def _inside(points: Floats, outline: Floats) -> NDArray[np.bool_]:
     """Whether points [..., 2] lie in a convex outline [N, 2] given clockwise as seen."""
     edges = np.roll(outline, -1, axis=0) - outline
     to_points = points[..., None, :] - outline
-    inside: NDArray[np.bool_] = (edges[:, 0] * to_points[..., 1] >= edges[:, 1] * to_points[..., 0]).all(axis=-1)
-    return inside
+    turns = edges[:, 0] * to_points[..., 1] - edges[:, 1] * to_points[..., 0]
+    return np.asarray(turns.min(axis=-1) >= 0)

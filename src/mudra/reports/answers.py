@@ -1,0 +1,22 @@
+"""What the terminal shows of answers for files."""
+
+from rich.table import Table
+
+from mudra.types import Prediction
+
+BAR = 24  # characters of a full bar
+
+
+def prediction_table(title: str, answer: Prediction, top: int) -> Table:
+    """The likeliest classes of every task, with bars."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("task", style="dim")
+    table.add_column("class")
+    table.add_column("probability", justify="right")
+    table.add_column("", style="cyan")
+    for task in answer.tasks:
+        for place, ranked in enumerate(answer.top(top, task)):
+            style = "bold" if place == 0 else ""
+            bar = "█" * round(ranked.probability * BAR)
+            table.add_row("" if place else task, ranked.name, f"{ranked.probability:.1%}", bar, style=style)
+    return table
