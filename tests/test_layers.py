@@ -34,7 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 # numpy, PyAV and Pillow alone: an exported model runs without torch through the very same code.
 TORCH_FREE_CLIPS = {
     "__init__", "pixels", "preprocessing", "sampling", "manifest", "table", "columns", "class_folders",
-    "dataset_json", "splits", "folds", "layouts", "check", "cache",
+    "dataset_json", "splits", "folds", "layouts", "check", "cache", "inspection", "likeness", "workers", "balance",
+    "findings",
 }  # fmt: skip
 
 

@@ -84,8 +84,15 @@ def train(
     loaded = recipes.load(recipe, overrides or ())
     folder = out or _new_folder(Path("runs") / loaded.name)
     with Screen() as screen:
-        told = {"say": screen.say, "progress": screen.progress}
-        run = run_training(loaded, data, folder, resume=resume, init_from=init_from, **told)
+        run = run_training(
+            loaded,
+            data,
+            folder,
+            resume=resume,
+            init_from=init_from,
+            say=screen.say,
+            progress=screen.progress,
+        )
     _report(run, data)
 
 
@@ -112,8 +119,16 @@ def evaluate(
     location = data or folder.read_environment().get("data")
     target = folder if out is None else folder.copy_to(out)
     with Screen() as screen:
-        told = {"say": screen.say, "progress": screen.progress}
-        judge(folder, location, split, views=Views.parse(views), checkpoint=checkpoint, out=target, **told)
+        judge(
+            folder,
+            location,
+            split,
+            views=Views.parse(views),
+            checkpoint=checkpoint,
+            out=target,
+            say=screen.say,
+            progress=screen.progress,
+        )
     _report(target, location)
 
 
@@ -166,6 +181,66 @@ def data_check(
         show(check.render(report))
     if report.problems:
         raise typer.Exit(3)
+
+
+@data_app.command("split")
+def data_split(
+    data: Location,
+    by: Annotated[str, typer.Option(help="group or clip: what must stay together.")] = "group",
+    shares: Annotated[str, typer.Option(help="Percent of train,val,test.")] = "70,15,15",
+    folds: Annotated[int | None, typer.Option(help="K folds instead.", min=2)] = None,
+    leave_one_out: Annotated[
+        bool, typer.Option("--leave-one-out", help="A fold for each group instead.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite a split that is there.")] = False,
+) -> None:
+    """Make leak-free splits, seeded and stratified, and write them down beside the clips."""
+    from mudra.clips.folds import make_folds, write_folds, write_split
+
+    if by not in ("group", "clip"):
+        raise UsageError(f"--by: found {by!r}; expected group or clip.")
+    manifest = _manifest(data)
+    if folds is not None or leave_one_out:
+        written = write_folds(make_folds(manifest, folds, by, seed), replace=replace)
+        say(f"{len(written)} folds written; train on one with data.manifest={written[0].name}")
+        return
+    percent = _percent(shares)
+    split = manifest.resplit(seed, percent, by)
+    say(split.notes[-1])
+    say(f"written: {write_split(split, replace=replace)}")
+
+
+@data_app.command("cache")
+def data_cache(
+    data: Location,
+    out: Annotated[Path, typer.Argument(help="A new folder.", metavar="OUT")],
+    size: Annotated[int, typer.Option(help="Pixels of the shorter side.", min=8)] = 256,
+    resize: Annotated[str, typer.Option(help="keep, crop or stretch.")] = "keep",
+    form: Annotated[str, typer.Option(help="npz: fastest; jpeg: a tenth of the room.")] = "jpeg",
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave out clips that cannot be read.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes; one a core by default.")] = None,
+) -> None:
+    """Write a shrunk copy that is fast to read."""
+    from mudra.clips import cache
+
+    if resize not in ("keep", "crop", "stretch") or form not in ("npz", "jpeg"):
+        raise UsageError(f"--resize {resize} --form {form}: expected keep, crop or stretch, and npz or jpeg.")
+    manifest = _manifest(data)
+    with Screen() as screen:
+        copy = cache.cache(
+            manifest,
+            out,
+            size=size,
+            resize=resize,  # type: ignore[arg-type]
+            form=form,  # type: ignore[arg-type]
+            skip_broken=skip_broken,
+            workers=workers,
+            progress=screen.progress,
+        )
+    say(f"{out}: {len(copy)} clips written")
 
 
 @data_app.command("puppets")
@@ -227,6 +302,17 @@ def _new_folder(wanted: Path) -> Path:
         number += 1
         folder = wanted.with_name(f"{wanted.name}-{number}")
     return folder
+
+
+def _percent(shares: str) -> tuple[float, ...]:
+    """`70,15,15` as shares of 1."""
+    try:
+        parts = [float(part) for part in shares.split(",")]
+    except ValueError:
+        parts = []
+    if len(parts) != 3 or min(parts) < 0 or abs(sum(parts) - 100) > 1e-6:
+        raise UsageError(f"--shares: found {shares!r}; expected percent of train,val,test such as 70,15,15.")
+    return tuple(part / 100 for part in parts)
 
 
 def _manifest(location: str) -> Any:

@@ -18,8 +18,8 @@ from mudra.datasets.puppets import Puppets, write
 from mudra.errors import UsageError
 from mudra.progress import Progress, Say
 from mudra.recognizer import load
-from mudra.reports.report import write_report
 from mudra.reports.answers import prediction_table
+from mudra.reports.report import write_report
 from mudra.reports.thumbnails import thumbnails_of
 from mudra.training.train import evaluate, train
 

@@ -1,1 +1,1 @@
-"""What is looked at and how it is altered: manifests, splits, point layouts, sampling, pixels and points, the loader."""
+"""What is looked at and how it is altered: manifests, splits, layouts, sampling, pixels, the loader."""

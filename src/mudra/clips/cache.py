@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from mudra.clips import pixels
 from mudra.clips.manifest import Manifest, read_manifest, write_manifest
-from mudra.clips.workers import Crew, Failure, Progress
+from mudra.clips.workers import Crew, Failure
 from mudra.errors import DataError, OutputError
 from mudra.files import told_as_output_error
+from mudra.progress import Progress
 from mudra.sources import open_source
 from mudra.types import Source, StreamInfo
 

@@ -20,8 +20,9 @@ from mudra.clips.findings import Finding, Report, render, to_json
 from mudra.clips.inspection import Job, Seen, Window, bytes_digest, inspect, look_at
 from mudra.clips.layouts import LAYOUTS
 from mudra.clips.manifest import Manifest
-from mudra.clips.workers import Crew, Failure, Progress
+from mudra.clips.workers import Crew, Failure
 from mudra.errors import DataError
+from mudra.progress import Progress
 from mudra.types import SPLITS, UNLABELLED
 
 __all__ = ["Finding", "Progress", "Report", "check", "render", "to_json"]

@@ -19,12 +19,11 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from mudra.errors import MudraError, UsageError
+from mudra.progress import Progress, silent
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is."""
 
 START_LIMIT = 120.0  # seconds that a process may take to import what it needs on a busy machine
 
@@ -55,7 +54,7 @@ class Crew:
     ) -> None:
         self._most = cores() if workers is None else workers
         self._limit = limit
-        self._progress = progress or (lambda what, done, total: None)
+        self._progress = progress or silent
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Crew:

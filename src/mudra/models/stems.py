@@ -34,8 +34,9 @@ class ConvolutionStem(nn.Module):
     """3x3 convolutions of stride 2 down to the patch grid, then 1x1 to the width.
 
     Source: Xiao et al., "Early convolutions help transformers see better", NeurIPS 2021, arXiv:2106.14881.
-    Departs from it: a layer norm over channels in place of batch norm, so that a frame's tokens do not
-    depend on other clips and a stream sees what training saw.
+    Departs from it: each frame is normalised as a whole in place of batch norm, so that its tokens do not
+    depend on other clips and a stream sees what training saw. (A norm at each place by itself would
+    make the noise of a still background as loud as a moving hand.)
 
     Raises:
         ModelError: patch is not a power of two from 2 to 64, or the width is too small to halve that often.
@@ -54,21 +55,24 @@ class ConvolutionStem(nn.Module):
             nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
             for before, after in zip([channels, *sizes], sizes, strict=False)
         )
-        self.norms = nn.ModuleList(nn.LayerNorm(size) for size in sizes)
+        self.norms = nn.ModuleList(nn.GroupNorm(1, size) for size in sizes)
         self.projection = nn.Linear(sizes[-1], width)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, P, D]."""
-        # Channels last throughout: the layer norm then reads memory in order and no copy is made.
-        x = x_NCHW.contiguous(memory_format=torch.channels_last)
+        x = x_NCHW
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = F.gelu(norm(convolution(x).permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
-        return self.projection(x.permute(0, 2, 3, 1).flatten(1, 2))
+            x = F.gelu(norm(convolution(x)))
+        return self.projection(x.flatten(2).mT)
 
 
-def with_differences(x_BTCHW: Tensor) -> Tensor:
+def with_differences(x_BTCHW: Tensor, *, alone: bool = False) -> Tensor:
     """Put each frame's change since the one before beside it: [B, T, 2C, H, W]; the first frame's is zero.
 
     Only the past is looked at, so a stream can do the same by keeping one frame.
+
+    Args:
+        alone: the change in place of the frame: [B, T, C, H, W].
     """
-    return torch.cat([x_BTCHW, torch.diff(x_BTCHW, dim=1, prepend=x_BTCHW[:, :1])], dim=2)
+    change = torch.diff(x_BTCHW, dim=1, prepend=x_BTCHW[:, :1])
+    return change if alone else torch.cat([x_BTCHW, change], dim=2)

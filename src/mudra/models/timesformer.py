@@ -26,7 +26,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mudra.errors import ModelError
-from mudra.models.layers import MLP, AttentionMethod, DropPath, SelfAttention, TaskHeads, start_small
+from mudra.models.layers import (
+    MLP,
+    AttentionMethod,
+    DropPath,
+    SelfAttention,
+    TaskHeads,
+    start_scaled,
+    start_small,
+)
 from mudra.models.positions import resize_space, resize_time
 from mudra.models.stems import ConvolutionStem, LinearStem, with_differences
 from mudra.settings import Settings
@@ -47,7 +55,11 @@ class TimeSformerSettings(Settings):
         weights; None is the same as `dropout`. head_dropout: before the classifier.
     drop_path: rate of stochastic depth in the last layer; it rises linearly from 0 in the first.
     stem: `linear` cuts patches; `conv` is a pyramid of convolutions, better when training from scratch.
-    frame_differences: show the stem each frame's change since the one before as well.
+    frame_differences: show the stem each frame's change since the one before as well; `alone` shows
+        nothing else, so that a few clips' backgrounds cannot be learned by heart.
+    pool: what the classifiers read: the class tokens, or the mean of all tokens (learns sooner from scratch).
+    init: `vit` is deviation 0.02 with positions and class token at 0, as large models start; `scaled` goes by
+        each layer's width and starts the positions at random, without which small models hardly start.
     gradient_checkpointing: keep only the layers' inputs for the backward pass and compute the rest again.
     attention_method: how attention is computed, not what; `auto` goes by length and device.
     """
@@ -68,7 +80,9 @@ class TimeSformerSettings(Settings):
     head_dropout: Rate = 0.0
     drop_path: Rate = 0.0
     stem: Literal["linear", "conv"] = "linear"
-    frame_differences: bool = False
+    frame_differences: bool | Literal["alone"] = False
+    pool: Literal["class_token", "mean"] = "class_token"
+    init: Literal["vit", "scaled"] = "vit"
     gradient_checkpointing: bool = False
     attention_method: AttentionMethod = "auto"
 
@@ -182,7 +196,7 @@ class TimeSformer(nn.Module):
         require_sense(settings)
         self.settings = settings
         self.frames, self.channels, self.grid = clip_shape(inputs, settings.patch)
-        channels = self.channels * (2 if settings.frame_differences else 1)
+        channels = self.channels * (2 if settings.frame_differences is True else 1)
         stem = ConvolutionStem if settings.stem == "conv" else LinearStem
         self.stem = stem(channels, settings.width, settings.patch)
         self.class_token = nn.Parameter(torch.zeros(settings.width))
@@ -197,7 +211,11 @@ class TimeSformer(nn.Module):
         )
         self.norm = nn.LayerNorm(settings.width, settings.norm_eps)
         self.heads = TaskHeads(settings.width, classes, settings.head_dropout)
-        self.apply(start_small)
+        self.apply(start_small if settings.init == "vit" else start_scaled)
+        if settings.init == "scaled":
+            for positions in (self.class_token, self.space_positions, self.time_positions):
+                if positions is not None:
+                    nn.init.normal_(positions, std=0.3)
         for module in self.modules():
             if isinstance(module, TemporalBranch):
                 module.start_closed()
@@ -213,12 +231,13 @@ class TimeSformer(nn.Module):
         if self.settings.attention == "joint":  # the whole clip is one long frame, class tokens first
             frames, class_tokens = 1, 1 if self.settings.class_token == "per_clip" else frames
         for index, block in enumerate(self.blocks, start=1):
-            keep = class_tokens if index == len(self.blocks) else None
+            last = index == len(self.blocks) and self.settings.pool == "class_token"
+            keep = class_tokens if last else None
             if self.settings.gradient_checkpointing and torch.is_grad_enabled():
                 x_BLD = checkpoint(block, x_BLD, frames, keep, use_reentrant=False)
             else:
                 x_BLD = block(x_BLD, frames, keep)
-        if self.settings.class_token == "per_frame":
+        if self.settings.class_token == "per_frame" or self.settings.pool == "mean":
             return self.norm(x_BLD).mean(1)
         return self.norm(x_BLD.mean(1))
 
@@ -227,7 +246,7 @@ class TimeSformer(nn.Module):
         frames, patch = video_BTCHW.shape[1], self.settings.patch
         grid = video_BTCHW.shape[3] // patch, video_BTCHW.shape[4] // patch
         if self.settings.frame_differences:
-            video_BTCHW = with_differences(video_BTCHW)
+            video_BTCHW = with_differences(video_BTCHW, alone=self.settings.frame_differences == "alone")
         x_BTPD = self.stem(video_BTCHW.flatten(0, 1)).unflatten(0, (-1, frames))
         token_TD = (self.class_token + self.space_positions[0]).expand(frames, -1)
         positions_TPD = resize_space(self.space_positions[1:], self.grid, grid)[None]

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,7 @@ import av
 from mudra.datasets.puppets.files import write_clip
 from mudra.datasets.puppets.settings import Puppets
 from mudra.errors import OutputError
-
-Progress = Callable[[int, int], None]
-"""Called with how many clips are written and how many there will be."""
+from mudra.progress import Progress
 
 _DONE = "."
 _PROGRAM = """
@@ -47,7 +45,7 @@ def write_clips(folder: Path, settings: Puppets, workers: int, progress: Progres
     for number in range(settings.clips):
         write_clip(folder, settings, number)
         if progress:
-            progress(number + 1, settings.clips)
+            progress("drawing", number + 1, settings.clips)
 
 
 def _share_out(folder: Path, settings: Puppets, workers: int, progress: Progress | None) -> None:
@@ -60,7 +58,7 @@ def _share_out(folder: Path, settings: Puppets, workers: int, progress: Progress
                 break
             done += 1
             if progress:
-                progress(done, settings.clips)
+                progress("drawing", done, settings.clips)
     if done < settings.clips:
         reason = problem or "a worker process ended early"
         raise OutputError(

@@ -26,9 +26,10 @@ from mudra.datasets.puppets.files import ENDINGS, codec
 from mudra.datasets.puppets.plan import gestures_of, plan
 from mudra.datasets.puppets.settings import Puppets
 from mudra.datasets.puppets.things import NOUNS
-from mudra.datasets.puppets.workers import Progress, write_clips
+from mudra.datasets.puppets.workers import write_clips
 from mudra.errors import OutputError, UsageError
 from mudra.files import flush_folder, told_as_output_error
+from mudra.progress import Progress
 
 REVISION = 1
 """Raised when the same settings draw other clips than before, so that no cache of old ones is read."""
@@ -46,7 +47,7 @@ def write(
 
     Args:
         workers: processes; None takes one per processor, or this process alone for a few clips.
-        progress: called with the clips written so far and their whole number.
+        progress: told how many clips are written.
     Raises:
         UsageError: the folder holds something already.
         OutputError: it cannot be written.
