@@ -27,7 +27,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     home = tmp_path_factory.mktemp("demo")
     recipe = recipes.load("puppets-timesformer")
     write(home / "clips", recipe.data)
-    return cache(read_location(str(home / "clips")), home / "cache", size=recipe.clip.size, resize="stretch", workers=0)
+    return cache(
+        read_location(str(home / "clips")), home / "cache", size=recipe.clip.size, resize="stretch", workers=0
+    )
 
 
 def top1(run) -> float:
@@ -36,7 +38,7 @@ def top1(run) -> float:
 
 def test_the_demo_recognises_unseen_people(copy: Manifest, tmp_path: Path) -> None:
     assert len(copy.split("test")) >= 200
-    run = train(recipes.load("puppets-timesformer"), str(copy.root), tmp_path / "run", say=print)
+    run = train(recipes.load("puppets-timesformer"), f"puppets:{copy.root}", tmp_path / "run", say=print)
     assert top1(run) >= 0.95
 
 
@@ -53,7 +55,7 @@ def test_without_the_order_of_time_it_is_at_chance_within_pairs(copy: Manifest, 
         with np.load(path) as stored:
             frames, times = stored["video"], stored["times"]
         np.savez(path, video=frames[rng.permutation(len(frames))], times=times)
-    run = train(recipes.load("puppets-timesformer"), str(copy.root), tmp_path / "run", say=print)
+    run = train(recipes.load("puppets-timesformer"), f"puppets:{copy.root}", tmp_path / "run", say=print)
     scores = read(run.predictions("test")).tasks["label"]
     names = np.array(scores.classes)
     truth, found = names[scores.truth], names[scores.log_probabilities.argmax(1)]

@@ -47,11 +47,11 @@ def run_demo(out: Path, say: Say, progress: Progress) -> None:
     cache(drawn, copy, size=recipe.clip.size, resize="stretch", progress=progress)
 
     say(f"3/5  training {RECIPE}: {run}")
-    trained = train(recipe, str(copy), run, say=say, progress=progress)
+    trained = train(recipe, f"puppets:{copy}", run, say=say, progress=progress)
 
     say("4/5  judging it on the mp4 files of people it has never seen")
-    evaluate(trained, str(clips), "test", say=say, progress=progress)
-    report = write_report(run, thumbnails=thumbnails_of(trained, str(clips)))
+    evaluate(trained, f"puppets:{clips}", "test", say=say, progress=progress)
+    report = write_report(run, thumbnails=thumbnails_of(trained, f"puppets:{clips}"))
 
     test = drawn.split("test")
     clip = test[0]

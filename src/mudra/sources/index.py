@@ -79,10 +79,7 @@ class Index:
         Raises:
             Doubt: there are none, or two frames claim the same moment.
         """
-        stamps = np.array(self.stamps, np.int64)[~np.array(self.hidden, bool)]
-        if self.sought:  # what is shown before the first key frame belongs to the part before it
-            stamps = stamps[stamps >= self.stamps[0]]
-        stamps.sort()
+        stamps = np.sort(np.array(self.stamps, np.int64)[~np.array(self.hidden, bool)])
         if not len(stamps) or (np.diff(stamps) <= 0).any():
             raise Doubt
         return stamps
