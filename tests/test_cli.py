@@ -1,18 +1,43 @@
 """The command line: what it prints, and how it ends."""
 
+import io
 import json
 import subprocess
 import sys
+import traceback
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 
 import pytest
 
+from mudra.cli import main
+from mudra.errors import MudraError
 from mudra.recipe import write_yaml
 from tests.tiny import tiny_recipe, write_bars
 
 
-def mudra(*words, cwd=None):
-    command = [sys.executable, "-m", "mudra", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=240)
+@dataclass
+class Ended:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def mudra(*words):
+    """Run the command line in this process, which has already imported what is slow to import."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    before, sys.argv = sys.argv, ["mudra", *map(str, words)]
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            main()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    except MudraError:
+        traceback.print_exc(file=err)
+        code = 1
+    finally:
+        sys.argv = before
+    return Ended(code, out.getvalue(), err.getvalue())
 
 
 def refused(*words, code):
@@ -103,6 +128,27 @@ def test_bad_data_and_artefacts_exit_with_3(trained, tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"<html>not a video</html>")
     assert "broken.mp4" in refused("predict", trained / "run", tmp_path / "broken.mp4", code=3)
     refused("evaluate", trained / "run", "--checkpoint", "step-77", code=3)
+
+
+def test_splitting_and_caching_make_data_sets_that_can_be_trained(trained, tmp_path):
+    found = mudra("data", "cache", trained / "data", tmp_path / "copy", "--size", 16, "--form", "npz", "--workers", 0)
+    assert found.returncode == 0, found.stderr
+    found = mudra("data", "split", tmp_path / "copy", "--folds", 2)
+    assert found.returncode == 0, found.stderr
+    changes = ["data.manifest=manifest-fold-01.csv", "train.epochs=1"]
+    found = mudra("train", trained / "tiny.yaml", *changes, "--data", tmp_path / "copy", "--out", tmp_path / "run")
+    assert found.returncode == 0, found.stderr
+    refused("data", "split", tmp_path / "copy", "--shares", "70,70,15", code=2)
+    refused("data", "split", tmp_path / "copy", "--by", "day", code=2)
+
+
+def test_the_doctor_ends_with_3_where_something_must_be_mended(trained, tmp_path):
+    assert mudra("data", "check", trained / "data", "--workers", 0).returncode == 0
+    broken = write_bars(tmp_path / "data", {"train": 4, "test": 4})
+    (broken / "test-000.npy").write_bytes((broken / "train-000.npy").read_bytes())
+    found = mudra("data", "check", broken, "--workers", 0, "--json")
+    assert found.returncode == 3
+    assert json.loads(found.stdout)
 
 
 def test_an_error_is_one_line_and_a_traceback_only_on_request(tmp_path):

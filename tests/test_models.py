@@ -36,6 +36,9 @@ CATALOGUE = {
         "timesformer", {**TIMESFORMER, "attention": "joint", "class_token": "per_clip"}, VIDEO
     ),
     "timesformer, space only": Tiny("timesformer", {**TIMESFORMER, "attention": "space_only"}, VIDEO),
+    "timesformer, mean of all tokens": Tiny(
+        "timesformer", {**TIMESFORMER, "pool": "mean", "init": "scaled", "frame_differences": "alone"}, VIDEO
+    ),
     "timesformer, convolutions": Tiny(
         "timesformer", {**TIMESFORMER, "stem": "conv", "frame_differences": True, "dropout": 0.1}, VIDEO
     ),

@@ -203,6 +203,23 @@ def test_a_frame_s_tokens_depend_on_no_other_frame(stem: str) -> None:
     assert moved[[0, 1, 3]].max() == 0
 
 
+def test_frame_differences_alone_hide_the_still_background() -> None:
+    model = tiny(frame_differences="alone")
+    video = draw(2, 4, 3, 16, 24)
+    torch.testing.assert_close(logits(model, video + draw(2, 1, 3, 16, 24, seed=2)), logits(model, video))
+
+
+@pytest.mark.parametrize("token", ["per_frame", "per_clip"])
+def test_mean_pooling_reads_every_token_of_the_last_layer(token: str) -> None:
+    model = tiny(depth=1, class_token=token)
+    averaged = tiny(depth=1, class_token=token, pool="mean")
+    averaged.load_state_dict(model.state_dict())
+    block, video = averaged.blocks[0], draw(2, 4, 3, 16, 24)
+    every_token = averaged.norm(block(averaged.embed(video), 4)).mean(1)
+    torch.testing.assert_close(averaged.features(video), every_token)
+    assert not torch.allclose(model.features(video), every_token)
+
+
 def test_the_temporal_branch_starts_closed_with_its_second_layer() -> None:
     for dense, closed in ((True, True), (False, False)):
         model = TimeSformer(
@@ -222,6 +239,20 @@ def test_a_fresh_model_starts_small() -> None:
             assert not weight.any(), name
         elif "norm" not in name and weight.numel() > 1000:
             assert 0.019 < weight.detach().std().item() < 0.021, name
+
+
+def test_a_scaled_start_goes_by_the_inputs_of_each_layer() -> None:
+    torch.manual_seed(0)
+    model = TimeSformer(TimeSformerSettings(**TINY, init="scaled"), {"video": (4, 3, 32, 32)}, {"label": 2})
+    for name, weight in model.named_parameters():
+        if weight.ndim > 1 and weight.numel() > 1000 and "positions" not in name:
+            expected = (
+                2 * 0.88 / weight[0].numel() ** 0.5
+            )  # cut at two deviations, a normal keeps 0.88 of one
+            assert weight.detach().std().item() == pytest.approx(expected, rel=0.1), name
+    for positions in (model.space_positions, model.time_positions):
+        assert positions is not None
+        assert 0.2 < positions.detach().std() < 0.4
 
 
 # --- other lengths and sizes ---------------------------------------------------------------------------
@@ -374,13 +405,14 @@ def test_a_convolution_stem_comes_down_to_the_patch_grid() -> None:
 
 
 def test_a_convolution_stem_reads_the_grid_row_by_row() -> None:
-    stem = ConvolutionStem(1, 8, 8)
-    frame = torch.zeros(1, 1, 32, 32)
-    bright = frame.clone()
-    bright[:, :, 8:16, 24:] = 1  # row 1, column 3
-    moved = (stem(bright) - stem(frame)).abs().sum(-1)[0]
-    assert moved.argmax() in (7, 6, 3, 11)
-    assert moved[12:14].sum() == 0
+    torch.manual_seed(0)
+    stem = ConvolutionStem(1, 32, 8)
+    frame = draw(1, 1, 32, 32)
+    changed = frame.clone()
+    changed[:, :, 4:12, 20:28] = draw(8, 8, seed=2) * 3  # around 8, 24: row 1, column 3 of a grid of 4 x 4
+    moved = (stem(changed) - stem(frame)).abs().sum(-1)[0]
+    assert moved.argmax() == 1 * 4 + 3
+    assert moved[7] > 2 * moved[3 * 4 + 1]
 
 
 # --- stochastic depth ----------------------------------------------------------------------------------
