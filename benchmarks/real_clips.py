@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128, help="shorter side of the decoded copy")
     parser.add_argument("--given", action="store_true", help="the data's own split instead of folds")
     parser.add_argument("--most", type=int, default=None, help="only the first so many folds")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory() as home:
         run_all(arguments, Path(home))
 

@@ -31,21 +31,15 @@ def catalogue_table() -> Table:
     table.add_column("recipe", style="cyan", no_wrap=True)
     table.add_column("parameters", justify="right")
     table.add_column("GFLOPs", justify="right")
-    table.add_column("what it is")
-    table.add_column("reported", style="dim")
-    table.add_column("ours")
+    table.add_column("what it is, what its source reports, what was measured")
     for name in recipes.catalogue():
         recipe = recipes.load(name)
         parameters, work = counts(recipe)
-        about = recipe.about
-        table.add_row(
-            name,
-            f"{parameters:,}",
-            f"{work:,.1f}",
-            about.get("Title", ""),
-            about.get("Reported", ""),
-            about.get("Ours", ""),
-        )
+        about = Text(recipe.about.get("Title", ""))
+        for key in ("Reported", "Ours"):
+            if key in recipe.about:
+                about.append(f"\n{key.lower()}: {recipe.about[key]}", style="dim")
+        table.add_row(name, f"{parameters:,}", f"{work:,.1f}", about)
     return table
 
 
