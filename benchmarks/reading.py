@@ -52,13 +52,14 @@ def scene(width: int, height: int, seconds: int, fps: int = 30) -> list[NDArray[
     coarse = Image.fromarray(rng.integers(40, 220, (height // 12, (width + 120) // 12, 3), dtype=np.uint8))
     wide = np.asarray(coarse.resize((width + 120, height), Image.Resampling.BICUBIC), np.int16)
     body = np.asarray(coarse.resize((width // 4, height // 2), Image.Resampling.BICUBIC), np.int16)[:, ::-1]
+    noise = [rng.normal(0, 2, (height, width, 3)).astype(np.int16) for _ in range(11)]
     frames = []
     for number in range(seconds * fps):
         frame = wide[:, number % 120 : number % 120 + width].copy()
         top = int(height / 4 + height / 5 * np.sin(number / 8))
         left = int(width / 3 + width / 4 * np.sin(number / 11))
         frame[top : top + height // 2, left : left + width // 4] = body
-        frame += rng.normal(0, 2, frame.shape).astype(np.int16)
+        frame += noise[number % len(noise)]
         frames.append(frame.clip(0, 255).astype(np.uint8))
     return frames
 

@@ -338,6 +338,7 @@ def test_a_picture_that_changes_its_size_is_refused(tmp_path: Path) -> None:
     second = write_video(tmp_path / "b.ts", 20, begin=4.0, width=64, height=64)
     path = saved(tmp_path / "c.ts", first.read_bytes() + second.read_bytes())
     assert "the picture changes from 80x48 to 64x64 within the clip" in refusal(path)
+    assert "the picture changes" in refusal(path, lambda p: VideoSource(p).read(lambda times: np.array([0])))
 
 
 def test_a_stream_without_time_stamps_needs_a_rate(tmp_path: Path) -> None:
