@@ -131,12 +131,16 @@ def test_bad_data_and_artefacts_exit_with_3(trained, tmp_path):
 
 
 def test_splitting_and_caching_make_data_sets_that_can_be_trained(trained, tmp_path):
-    found = mudra("data", "cache", trained / "data", tmp_path / "copy", "--size", 16, "--form", "npz", "--workers", 0)
+    found = mudra(
+        "data", "cache", trained / "data", tmp_path / "copy", "--size", 16, "--form", "npz", "--workers", 0
+    )
     assert found.returncode == 0, found.stderr
     found = mudra("data", "split", tmp_path / "copy", "--folds", 2)
     assert found.returncode == 0, found.stderr
     changes = ["data.manifest=manifest-fold-01.csv", "train.epochs=1"]
-    found = mudra("train", trained / "tiny.yaml", *changes, "--data", tmp_path / "copy", "--out", tmp_path / "run")
+    found = mudra(
+        "train", trained / "tiny.yaml", *changes, "--data", tmp_path / "copy", "--out", tmp_path / "run"
+    )
     assert found.returncode == 0, found.stderr
     refused("data", "split", tmp_path / "copy", "--shares", "70,70,15", code=2)
     refused("data", "split", tmp_path / "copy", "--by", "day", code=2)

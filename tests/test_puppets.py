@@ -66,7 +66,9 @@ def test_a_stream_does_not_depend_on_which_others_are_drawn() -> None:
 def test_the_number_of_workers_changes_no_byte(tmp_path: Path) -> None:
     write(tmp_path / "one", SMALL, workers=1)
     told: list[tuple[int, int]] = []
-    write(tmp_path / "three", SMALL, workers=3, progress=lambda _what, done, total: told.append((done, total)))
+    write(
+        tmp_path / "three", SMALL, workers=3, progress=lambda _what, done, total: told.append((done, total))
+    )
     assert hashes(tmp_path / "one") == hashes(tmp_path / "three")
     assert told == [(done, 12) for done in range(1, 13)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "three"]
