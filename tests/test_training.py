@@ -14,9 +14,11 @@ from mudra.clips.preprocessing import Views
 from mudra.errors import DataError, ModelError, NonFiniteError, RecipeError, UsageError
 from mudra.predictions.table import read
 from mudra.training import checkpoints
+from mudra.training.judging import evaluate
 from mudra.training.loop import Trainer
 from mudra.training.run_folder import RunFolder
-from mudra.training.train import evaluate, train
+from mudra.training.step import Stepper
+from mudra.training.train import train
 from tests.tiny import CLASSES, bar, tiny_recipe, write_bars
 
 
@@ -156,15 +158,15 @@ def test_the_newest_whole_checkpoint_is_found_by_content(bars, tmp_path):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_stops_before_the_update(bars, tmp_path, monkeypatch, bad):
-    real = Trainer._joined
+    real = Stepper._joined
 
-    def poisoned(self, parts):
-        streams, targets = real(self, parts)
-        if self.counters.step == 4:
+    def poisoned(self, parts, counts, step):
+        streams, targets = real(self, parts, counts, step)
+        if step == 4:
             streams["video"][0, 0, 0, 0, 0] = bad
         return streams, targets
 
-    monkeypatch.setattr(Trainer, "_joined", poisoned)
+    monkeypatch.setattr(Stepper, "_joined", poisoned)
     with pytest.raises(NonFiniteError, match=r"step 5: .* Clips of the step: train-") as problem:
         run(tiny_recipe(train={"save_every": 1}), bars, tmp_path / "run")
     assert problem.value.exit_code == 4

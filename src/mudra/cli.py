@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +24,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+checkpoint_app = typer.Typer(help="Look after what a training saved.", no_args_is_help=True)
+app.add_typer(checkpoint_app, name="checkpoint")
 data_app = typer.Typer(help="Check, split, shrink and make data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
@@ -74,14 +77,21 @@ def train(
     init_from: Annotated[
         Path | None, typer.Option(help="Start from the weights of this run or bundle.", metavar="BUNDLE")
     ] = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(help="Stop after this time with everything saved: 11h30m, 45m, 90s.", metavar="TIME"),
+    ] = None,
 ) -> None:
-    """Train a recipe, judge it, and write a report."""
+    """Train a recipe, judge it, and write a report. Under torchrun, on several GPUs or processes."""
     from mudra import recipe as recipes
+    from mudra.training.stops import seconds
     from mudra.training.train import train as run_training
 
     if resume and out is None:
         raise UsageError("--resume: say which run with --out.")
     loaded = recipes.load(recipe, overrides or ())
+    if out is None and "RANK" in os.environ:
+        raise UsageError("several processes: say into which run they train with --out.")
     folder = out or _new_folder(Path("runs") / loaded.name)
     with Screen() as screen:
         run = run_training(
@@ -90,10 +100,12 @@ def train(
             folder,
             resume=resume,
             init_from=init_from,
+            time_limit=None if time_limit is None else seconds(time_limit),
             say=screen.say,
             progress=screen.progress,
         )
-    _report(run, data)
+    if int(os.environ.get("RANK", "0")) == 0 and run.read_status().get("state") == "done":
+        _report(run, data)
 
 
 @app.command()
@@ -109,8 +121,8 @@ def evaluate(
 ) -> None:
     """Judge a trained run on a split: predictions, metrics with intervals, report."""
     from mudra.clips.preprocessing import Views
+    from mudra.training.judging import evaluate as judge
     from mudra.training.run_folder import RunFolder
-    from mudra.training.train import evaluate as judge
     from mudra.types import SPLITS
 
     if split not in SPLITS:
@@ -160,6 +172,19 @@ def predict(
         from mudra.reports.answers import prediction_table
 
         show(prediction_table(str(file), answer, top))
+
+
+@checkpoint_app.command("verify")
+def checkpoint_verify(run: RunPath) -> None:
+    """Check every checkpoint of a run against its hashes; exit code 3 when none is whole or one is damaged."""
+    from mudra.training.run_folder import RunFolder
+    from mudra.training.verifying import verify_run
+
+    findings = verify_run(RunFolder(run))
+    for finding in findings:
+        typer.echo(finding.line)
+    if not all(finding.whole for finding in findings):
+        raise typer.Exit(3)
 
 
 @data_app.command("check")
@@ -274,7 +299,8 @@ def main() -> None:
     except MudraError as problem:
         if traceback:
             raise
-        typer.echo(f"error: {' '.join(str(problem).split())}", err=True)
+        if not problem.told:
+            typer.echo(f"error: {' '.join(str(problem).split())}", err=True)
         sys.exit(problem.exit_code)
     except OSError as problem:
         if traceback:

@@ -21,7 +21,8 @@ from mudra.recognizer import load
 from mudra.reports.answers import prediction_table
 from mudra.reports.report import write_report
 from mudra.reports.thumbnails import thumbnails_of
-from mudra.training.train import evaluate, train
+from mudra.training.judging import evaluate
+from mudra.training.train import train
 
 RECIPE = "puppets-timesformer"
 

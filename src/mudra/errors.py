@@ -9,9 +9,14 @@ from collections.abc import Iterable
 
 
 class MudraError(Exception):
-    """Base of all errors that are told in one line and without a traceback."""
+    """Base of all errors that are told in one line and without a traceback.
+
+    Attributes:
+        told: another process of the same training tells it already.
+    """
 
     exit_code = 1
+    told = False
 
 
 class UsageError(MudraError):

@@ -1,14 +1,22 @@
-"""Writing so that a reader finds the old content or the new, never a part of either."""
+"""Writing so that a reader finds the old content or the new, never a part of either.
+
+Content goes to `.NAME.PID.tmp` beside its place first, is flushed to the disk, and is renamed over
+what stood there; then the folder is flushed, so that the new name survives a power cut too. A writer
+that is killed leaves such a file behind, and `sweep` takes away those whose writer is gone.
+"""
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mudra.errors import OutputError
+
+CHUNK = 16 * 2**20  # bytes that one write call is given at most
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -18,14 +26,11 @@ def replace_file(path: Path, content: bytes) -> None:
         OutputError: the disk is full, the folder is read-only, or the path cannot be written.
             What stood at `path` before is still there, and nothing is left beside it.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = _beside(path)
     with told_as_output_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with beside.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            write_flushed(beside, [content])
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
@@ -34,7 +39,12 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, tree: Mapping[str, Any]) -> None:
     """Write plain values as JSON, whole or not at all."""
-    replace_file(path, (json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    replace_file(path, json_bytes(tree))
+
+
+def json_bytes(tree: Mapping[str, Any]) -> bytes:
+    """Plain values as JSON text; NaN and infinity are refused."""
+    return (json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 @contextmanager
@@ -46,7 +56,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: `path` is there already, or writing failed.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = _beside(path)
     with told_as_output_error(path):
         if path.exists():
             raise OutputError(
@@ -66,6 +76,37 @@ def new_folder(path: Path) -> Iterator[Path]:
         flush_folder(path.parent)
 
 
+def write_flushed(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
+    """Write pieces one after the other into a new file and flush it to the disk."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        for piece in pieces:
+            rest = memoryview(piece).cast("B")
+            while len(rest):
+                rest = rest[os.write(handle, rest[:CHUNK]) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Remove what killed writers left in a folder and below; what a living process writes is left alone.
+
+    Call it before this process writes there: a leftover of its own number is one of an earlier life.
+    """
+    removed = []
+    for beside in sorted(folder.rglob(".*.tmp")):
+        found = re.fullmatch(r"\..+\.(\d+)\.tmp", beside.name)
+        if found is None or not beside.exists() or _writes(int(found[1])):
+            continue
+        if beside.is_dir():
+            shutil.rmtree(beside, ignore_errors=True)
+        else:
+            beside.unlink(missing_ok=True)
+        removed.append(beside)
+    return removed
+
+
 @contextmanager
 def told_as_output_error(path: Path) -> Iterator[None]:
     """Turn a failed write into one line that names the place."""
@@ -83,6 +124,23 @@ def flush_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut. Not every system opens folders (Windows does not)."""
     if os.name == "posix":
         _flush(folder)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _writes(process: int) -> bool:
+    """Whether another process of this number lives."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it lives and belongs to somebody else
+        return True
+    return True
 
 
 def _flush(path: Path) -> None:

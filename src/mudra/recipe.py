@@ -156,8 +156,10 @@ Schedule = ConstantSchedule | CosineSchedule | PlateauSchedule
 class TrainSettings(Settings):
     """The loop.
 
-    batch: clips that one optimiser step sees on one process, `accumulate` times in a row.
-    precision: `fp32`, or autocast to `bf16` / `fp16` (with a gradient scaler).
+    batch: clips that the model sees at a time, over all processes; an optimiser step sees `accumulate`
+        times as many. So neither the number of processes nor accumulating changes what is learnt.
+    precision: `fp32`, or autocast to `bf16` / `fp16` (with a gradient scaler). `auto` is bf16 where the
+        processor multiplies it by itself, else fp32; a run keeps what it began with.
     matmul: how float32 products are computed, as torch.set_float32_matmul_precision takes it. `medium` helps
         processors that multiply bfloat16 by themselves and doubles the time of those that do not.
     early_stop: epochs without a lower validation loss before the end; None trains them all.
@@ -165,13 +167,15 @@ class TrainSettings(Settings):
     sampling: `balanced` draws every class equally often.
     save_every: optimiser steps between checkpoints; None saves at the end of each epoch.
     workers: loader processes; 0 reads in the training process. The samples do not depend on it.
+    read_limit: seconds that a loader process may take for one clip before it is given up.
     decode_failures: the share of training clips that may be undecodable before training stops.
+    keep: how many of the latest checkpoints stay, besides the best.
     """
 
     epochs: Positive = 50
     batch: Positive = 16
     accumulate: Positive = 1
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     matmul: Literal["highest", "high", "medium"] = "highest"
     compile: bool = False
     clip_norm: Above0 | None = None
@@ -182,7 +186,9 @@ class TrainSettings(Settings):
     workers: Count = 2
     save_every: Positive | None = None
     log_every: Positive = 10
+    read_limit: Above0 = 20.0
     decode_failures: Share = 0.01
+    keep: Positive = 2
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
@@ -233,7 +239,11 @@ DEFAULT_KINDS = {"data": "folder", "schedule": "constant"}
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a training, each section typed. Built by `load`."""
+    """Everything that decides a training, each section typed. Built by `load`.
+
+    Attributes:
+        stages: what each of several trainings changes; every one starts from the weights of the one before.
+    """
 
     name: str
     data: DataSettings
@@ -244,11 +254,22 @@ class Recipe:
     optim: OptimSettings
     schedule: Schedule
     train: TrainSettings
+    stages: tuple[Mapping[str, Any], ...] = ()
     about: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def tree(self) -> dict[str, Any]:
         """The recipe as plain values, every default written out: enough to repeat it."""
-        return {section: getattr(self, section).model_dump(mode="json") for section in SECTIONS}
+        tree = {section: getattr(self, section).model_dump(mode="json") for section in SECTIONS}
+        return tree | ({"stages": [dict(stage) for stage in self.stages]} if self.stages else {})
+
+    def stage_recipes(self) -> list[Recipe]:
+        """The recipe of each stage: this one with the stage's changes, and without stages of its own."""
+        base = replace(self, stages=()).tree()
+        place = f"recipe {self.name}, stages"
+        return [
+            resolve(_over(base, stage), f"{place}[{number}]", name=self.name, about=self.about)
+            for number, stage in enumerate(self.stages)
+        ]
 
     def with_data(self, kind: str) -> Recipe:
         """The same recipe on a data set of another kind; the held-out share stays as the recipe has it."""
@@ -276,7 +297,7 @@ def resolve(
 ) -> Recipe:
     """Turn plain values into a recipe; `place` begins every error."""
     for key in tree:
-        if key not in SECTIONS:
+        if key not in SECTIONS and key != "stages":
             raise RecipeError(
                 f"{place}: unknown section {key!r}.{did_you_mean(key, SECTIONS)} Sections: {', '.join(SECTIONS)}."
             )
@@ -288,8 +309,9 @@ def resolve(
             kind = values.setdefault("kind", DEFAULT_KINDS.get(section))
             settings = _settings_of(kind_class(section, kind, where))
         sections[section] = parse(settings, values, where)
-    recipe = Recipe(name=name, about=about or {}, **sections)
+    recipe = Recipe(name=name, about=about or {}, stages=_stages(tree, place), **sections)
     _refuse_contradictions(recipe, place)
+    recipe.stage_recipes()  # what is wrong in a later stage is told before the first begins
     return recipe
 
 
@@ -384,14 +406,31 @@ def _with_bases(tree: dict[str, Any], place: str, seen: tuple[str, ...]) -> dict
             f"{place}, extends: found {base_name!r}; expected another recipe's name, without a circle."
         )
     base_place, text = _find(base_name)
-    base = _with_bases(read_yaml(text, base_place), base_place, (*seen, base_name))
+    return _over(_with_bases(read_yaml(text, base_place), base_place, (*seen, base_name)), tree)
+
+
+def _over(base: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree laid over another, key by key within each section."""
+    whole = dict(base)
     for section, values in tree.items():
         below = base.get(section)
-        if isinstance(below, dict) and isinstance(values, dict) and _same_kind(below, values):
-            base[section] = {**below, **values}
+        if isinstance(below, Mapping) and isinstance(values, Mapping) and _same_kind(below, values):
+            whole[section] = {**below, **values}
         else:  # another kind has other keys: nothing of the base's applies
-            base[section] = values
-    return base
+            whole[section] = values
+    return whole
+
+
+def _stages(tree: Mapping[str, Any], place: str) -> tuple[Mapping[str, Any], ...]:
+    stages = tree.get("stages") or []
+    if not isinstance(stages, list) or not all(isinstance(stage, Mapping) for stage in stages):
+        raise RecipeError(f"{place}, stages: expected a list of changes such as `- optim: {{lr: 1.0e-4}}`.")
+    for stage in stages:
+        if "stages" in stage:
+            raise RecipeError(
+                f"{place}, stages: a stage has no stages of its own. Write them one after the other."
+            )
+    return tuple(stages)
 
 
 def _same_kind(below: Mapping[str, Any], values: Mapping[str, Any]) -> bool:

@@ -5,7 +5,9 @@ place in that order. So the number of workers, the number of processes and a res
 A clip that cannot be read is never hidden: it comes out as a failure, and the caller decides.
 """
 
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,9 +21,12 @@ from mudra.clips.manifest import Manifest
 from mudra.clips.pixels import view_box
 from mudra.clips.preprocessing import Preprocessing, Views, open_stream
 from mudra.clips.sampling import chooser
+from mudra.clips.watch import Watch, Watched
 from mudra.errors import DataError
 from mudra.recipe import AugmentSettings
 from mudra.types import UNLABELLED
+
+LOOK = 2.0  # seconds between two looks at what the loader processes are at
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +157,20 @@ def epoch_order(manifest: Manifest, seed: int, epoch: int, *, balanced: bool = F
 
 
 def training_batches(
-    order: NDArray[np.int64], epoch: int, batch: int, accumulate: int, first_step: int = 0
+    order: NDArray[np.int64],
+    epoch: int,
+    batch: int,
+    accumulate: int,
+    first_step: int = 0,
+    share: Callable[[int], slice] = slice,
 ) -> list[list[Place]]:
     """The micro-batches of an epoch from `first_step` on: `accumulate` of them make an optimiser step.
 
     The last step holds what is left; its micro-batches may be short or empty, so that every step has
     `accumulate` of them.
+
+    Args:
+        share: which of so many neighbours one process reads; all of them by default.
     """
     window = batch * accumulate
     batches = []
@@ -165,8 +178,8 @@ def training_batches(
         for part in range(accumulate):
             begin = start + part * batch
             end = min(begin + batch, start + window)
-            numbers = order[begin:end]
-            batches.append([Place(int(n), epoch, begin + i) for i, n in enumerate(numbers)])
+            places = [Place(int(n), epoch, begin + i) for i, n in enumerate(order[begin:end])]
+            batches.append(places[share(len(places))])
     return batches
 
 
@@ -176,28 +189,95 @@ def steps_per_epoch(clips: int, batch: int, accumulate: int) -> int:
 
 
 class Batches:
-    """A loader whose workers live as long as it does; give it the places to read, get batches."""
+    """A loader whose processes live as long as it does; give it the places to read, get batches.
+
+    Args:
+        workers: loader processes; 0 reads in this process, where nothing can be limited.
+        limit: seconds that one clip may take to read.
+    """
 
     def __init__(
-        self, clips: EvaluationClips | TrainingClips, workers: int, *, pin: bool = False, tasks: Sequence[str]
+        self,
+        clips: EvaluationClips | TrainingClips,
+        workers: int,
+        *,
+        pin: bool = False,
+        tasks: Sequence[str],
+        limit: float = 20.0,
     ) -> None:
         self._places: list[list[Place]] = []
-        self._loader: DataLoader[Sample] = DataLoader(
-            clips,
+        self._manifest = clips.manifest
+        self._limit = limit
+        self._watch = Watch(workers)
+        self._loader: DataLoader[Sample] | None = DataLoader(
+            Watched(clips, self._watch) if workers else clips,
             batch_sampler=_Given(self._places),
             num_workers=workers,
             collate_fn=_Collate(tuple(tasks)),
             pin_memory=pin,
             persistent_workers=workers > 0,
             prefetch_factor=4 if workers > 0 else None,
-            worker_init_fn=_one_thread,
+            timeout=min(LOOK, limit) if workers > 0 else 0,
+            worker_init_fn=self._watch.starts,
             generator=torch.Generator(),  # its own: the loader must not draw from training's randomness
         )
+        weakref.finalize(self, self._watch.end)  # or a hung process would hold up the end of the program
 
-    def read(self, places: Sequence[list[Place]]) -> Iterator[Batch]:
-        """The batches of `places`, in that order."""
+    def read(self, places: Sequence[list[Place]]) -> Generator[Batch]:
+        """The batches of `places`, in that order.
+
+        Raises:
+            DataError: a loader process died, or reads one clip for longer than the limit.
+        """
+        assert self._loader is not None, "closed"
         self._places[:] = places
-        yield from self._loader
+        batches = iter(self._loader)
+        while True:
+            with self.watched():
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    return
+                except RuntimeError as problem:
+                    if "timed out" in str(problem) and self._watch.hung(self._limit) is None:
+                        continue  # many clips are read slowly; none of them too slowly
+                    raise
+            yield batch
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Tell the clip when a loader process is lost. Torch reports that anywhere in the main thread, so
+        all that is done with the batches belongs into this block.
+
+        Raises:
+            DataError: in place of torch's error, which names a process number alone.
+        """
+        try:
+            yield
+        except RuntimeError as problem:
+            if "DataLoader" not in str(problem):
+                raise
+            hung, dead = self._watch.hung(self._limit), self._watch.dead()
+            self.close()
+            clip = dead if dead is not None else hung
+            where = f"clip {self._manifest[clip].id!r}" if clip is not None else "between two clips"
+            if dead is None and hung is not None:
+                raise DataError(
+                    f"{where}: reading it took more than {self._limit:g} s; leave it out, convert it, or raise "
+                    "train.read_limit."
+                ) from None
+            raise DataError(
+                f"{where}: a loader process was lost while it read ({' '.join(str(problem).split())}); is there enough "
+                "memory? `mudra data check` finds clips that crash a decoder."
+            ) from None
+
+    def close(self) -> None:
+        """End the loader processes, those that hang as well."""
+        iterator = getattr(self._loader, "_iterator", None)
+        if iterator is not None:  # torch must let go of its processes before they may be killed
+            iterator._shutdown_workers()
+        self._loader = None
+        self._watch.end()
 
 
 class _Given(Sampler[list[Place]]):
@@ -230,8 +310,3 @@ class _Collate:
             },
             failures=[(sample.id, sample.failure) for sample in samples if sample.failure],
         )
-
-
-def _one_thread(_worker: int) -> None:
-    """Workers share the cores with training: one thread each."""
-    torch.set_num_threads(1)

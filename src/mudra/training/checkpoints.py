@@ -14,22 +14,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mudra.bundle import read_weights
 from mudra.errors import ModelError
-from mudra.files import new_folder
+from mudra.files import json_bytes, new_folder, told_as_output_error, write_flushed
 
 PREFIX = "step-"
 MANIFEST = "manifest.json"
+STATE = "state.json"
+NEEDED = frozenset({"model.safetensors", "optimiser.safetensors", STATE})
+
+# names of safetensors' format for what a training holds
+_DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
+    torch.bool: "BOOL",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,11 @@ class Saved:
     optimiser: dict[str, Tensor]
     state: dict[str, Any]
 
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """What the training would give away now: the averaged weights where there are some."""
+        return self.ema or self.model
+
 
 def folder_of(root: Path, step: int) -> Path:
     """Where the checkpoint of an optimiser step lies."""
@@ -49,31 +63,39 @@ def folder_of(root: Path, step: int) -> Path:
 
 
 def save(
-    root: Path,
-    step: int,
-    *,
-    model: Mapping[str, Tensor],
-    optimiser: Mapping[str, Tensor],
-    state: Mapping[str, Any],
-    ema: Mapping[str, Tensor] | None = None,
+    root: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
 ) -> Path:
-    """Write the checkpoint of one step; one that is there already is left as it is.
+    """Write the checkpoint of one step. It takes the place of one of the same step.
 
+    Args:
+        tensors: tensors on the CPU, by the names of their files: `model`, `optimiser`, perhaps `ema`.
     Raises:
         OutputError: writing failed; no part of the checkpoint is left.
     """
     path = folder_of(root, step)
-    if path.exists():
-        return path
-    with new_folder(path) as beside:
-        save_file(_plain(model), beside / "model.safetensors")
-        save_file(_plain(optimiser), beside / "optimiser.safetensors")
-        if ema is not None:
-            save_file(_plain(ema), beside / "ema.safetensors")
-        (beside / "state.json").write_text(json.dumps(state, indent=2, allow_nan=False) + "\n", "utf-8")
-        listed = {file.name: _fingerprint(file) for file in sorted(beside.iterdir())}
-        (beside / MANIFEST).write_text(json.dumps(listed, indent=2) + "\n", "utf-8")
+    listed: dict[str, Any] = {}
+    _set_aside(path)
+    try:
+        with new_folder(path) as beside:
+            for name, named in tensors.items():
+                file = beside / f"{name}.safetensors"
+                listed[file.name] = _write(file, _safetensors(named))
+            listed[STATE] = _write(beside / STATE, iter([json_bytes(state)]))
+            write_flushed(beside / MANIFEST, [json_bytes(listed)])
+    finally:
+        recover(root)
     return path
+
+
+def recover(root: Path) -> None:
+    """Bring back checkpoints that were set aside for a newer state of the same step which never came."""
+    for aside in sorted(root.glob(f".{PREFIX}*.old")):
+        path = root / aside.name.removeprefix(".").removesuffix(".old")
+        if path.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            with told_as_output_error(path):
+                os.replace(aside, path)
 
 
 def verify(path: Path) -> None:
@@ -85,16 +107,18 @@ def verify(path: Path) -> None:
     try:
         listed: dict[str, dict[str, Any]] = json.loads((path / MANIFEST).read_bytes())
         names = set(listed)
-    except (OSError, ValueError, TypeError) as problem:
+    except (OSError, ValueError, TypeError, RecursionError) as problem:
         raise ModelError(
             f"{path}: its {MANIFEST} cannot be read ({problem}); this is no whole checkpoint."
         ) from None
+    if not names >= NEEDED:
+        raise ModelError(f"{path}: its {MANIFEST} does not name all files of a checkpoint.")
     for name in sorted(names):
         file = path / name
-        if not file.is_file() or _fingerprint(file) != listed[name]:
+        if Path(name).name != name:
+            raise ModelError(f"{path}: its {MANIFEST} names {name!r}, which lies elsewhere; do not use it.")
+        if not file.is_file() or file.is_symlink() or _fingerprint(file) != listed[name]:
             raise ModelError(f"{file}: missing, or not what was written; use an earlier checkpoint.")
-    if not {"model.safetensors", "optimiser.safetensors", "state.json"} <= names:
-        raise ModelError(f"{path}: its {MANIFEST} does not name all files of a checkpoint.")
 
 
 def read(path: Path) -> Saved:
@@ -110,7 +134,7 @@ def read(path: Path) -> Saved:
         model=read_weights(path / "model.safetensors"),
         ema=read_weights(ema) if ema.exists() else None,
         optimiser=read_weights(path / "optimiser.safetensors"),
-        state=json.loads((path / "state.json").read_bytes()),
+        state=json.loads((path / STATE).read_bytes()),
     )
 
 
@@ -172,13 +196,64 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, flat: 
         if name not in parameters:
             raise ModelError(f"checkpoint, optimiser: {key!r} belongs to no parameter of this model.")
         place = parameters[name]
-        optimiser.state.setdefault(place, {})[kind] = value.to(place.device, copy=True)
+        # torch keeps step counts on the CPU, except where the fused update wants them beside the weights
+        beside = kind != "step" or optimiser.defaults.get("fused")
+        optimiser.state.setdefault(place, {})[kind] = value.to(place.device if beside else "cpu", copy=True)
 
 
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+def _safetensors(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
+    """The pieces of a safetensors file: header, then each tensor's own memory.
+
+    The library's writer copies everything and holds up Python while it writes; these pieces are
+    written and hashed while the training goes on. Reading is the library's.
+    """
+    # wide numbers first, so that each begins at a multiple of its width
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for name, tensor in ordered:
+        end = at + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": _DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [at, end],
+        }
+        at = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for _name, tensor in ordered:
+        if tensor.numel():
+            yield tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def _write(file: Path, pieces: Iterator[bytes | memoryview]) -> dict[str, Any]:
+    """Write a file and tell its size and hash, taken on the way."""
+    digest, size = hashlib.sha256(), 0
+
+    def passing() -> Iterator[bytes | memoryview]:
+        nonlocal size
+        for piece in pieces:
+            digest.update(piece)
+            size += len(piece)
+            yield piece
+
+    write_flushed(file, passing())
+    return {"bytes": size, "sha256": digest.hexdigest()}
 
 
 def _fingerprint(file: Path) -> dict[str, Any]:
     with file.open("rb") as content:
         return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
+def _set_aside(path: Path) -> None:
+    """Make room for a newer state of the same step; `recover` undoes it if that never comes."""
+    if path.exists():
+        with told_as_output_error(path):
+            shutil.rmtree(_aside(path), ignore_errors=True)
+            os.replace(path, _aside(path))

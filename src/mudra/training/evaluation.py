@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
-import torch
 from torch import nn
 
 from mudra.clips.loader import Batches, EvaluationClips, Place
@@ -14,16 +15,20 @@ from mudra.models.scoring import log_probabilities
 from mudra.predictions.table import PredictionTable, TaskScores
 from mudra.progress import Progress, silent
 from mudra.training.hardware import Precision, autocast
+from mudra.training.ranks import Team
 from mudra.types import UNLABELLED
 
 
 class Evaluator:
-    """Scores every clip of a manifest exactly once, in the manifest's order.
+    """Scores every clip of a manifest exactly once, in the manifest's order, on any number of processes.
 
     Args:
         manifest: its classes stand in the order of the model's logits.
+        team: whole batches are dealt out to its processes, so that a clip has the same neighbours, and the
+            same answer to the last bit, whoever looks at it.
         tolerant: leave out clips that cannot be read instead of refusing; only for judging train,
             where the training itself already counted and listed them.
+        limit: seconds that a loader process may take for one clip.
     """
 
     def __init__(
@@ -33,53 +38,80 @@ class Evaluator:
         *,
         batch: int,
         workers: int,
-        device: torch.device,
+        team: Team,
         precision: Precision = "fp32",
         views: Views = Views(),  # noqa: B008
         tolerant: bool = False,
+        limit: float = 20.0,
     ) -> None:
         self.manifest = manifest
         self.tolerant = tolerant
-        self.device = device
+        self.team = team
         self.precision = precision
         self.batches = Batches(
             EvaluationClips(manifest, preprocessing, views),
             workers,
-            pin=device.type == "cuda",
+            pin=team.device.type == "cuda",
             tasks=tuple(manifest.tasks),
+            limit=limit,
         )
         size = max(1, batch // (views.clips * views.crops))
         numbers = range(len(manifest))
-        self.places = [[Place(n) for n in numbers[i : i + size]] for i in range(0, len(manifest), size)]
+        places = [[Place(n) for n in numbers[i : i + size]] for i in range(0, len(manifest), size)]
+        self.places = places[team.rank :: team.size]
+        self.rounds = -(-len(places) // team.size)  # some processes have nothing to do in the last
 
-    def predict(self, model: nn.Module, progress: Progress = silent) -> PredictionTable:
+    def predict(
+        self, model: nn.Module, progress: Progress = silent, check: Callable[[], None] = lambda: None
+    ) -> PredictionTable:
         """Score the clips.
 
         Args:
             model: {stream: [B,...]} -> {task: logits}; put into evaluation mode here.
             progress: hears how many clips are done.
+            check: called before every batch, equally often in all processes; what it raises ends the work.
         Raises:
             DataError: a clip cannot be read. Nothing is ever put in its place.
         """
         model.eval()
         scores: dict[str, list[np.ndarray]] = {task: [] for task in self.manifest.tasks}
         read: list[int] = []
-        for batch in self.batches.read(self.places):
-            for clip, reason in () if self.tolerant else batch.failures:
-                raise DataError(f"{reason} (clip {clip!r}; `mudra data check` lists all such clips)")
-            if not len(batch):
-                continue
-            with autocast(self.precision, self.device):
-                found = log_probabilities(model, batch.to(self.device).streams)
-            for task, log_BC in found.items():
-                scores[task].append(log_BC.numpy())
-            read += batch.clips
-            progress("evaluating", len(read), len(self.manifest))
-        if not read:
-            raise DataError(f"{self.manifest.name}: not one of {len(self.manifest)} clips can be read.")
-        return table_of(
-            self.manifest.select(read), {task: np.concatenate(parts) for task, parts in scores.items()}
+        with self.batches.watched():
+            batches = self.batches.read(self.places)
+            for number in range(self.rounds):
+                check()
+                batch = next(batches) if number < len(self.places) else None
+                if batch is None:
+                    continue
+                for clip, reason in () if self.tolerant else batch.failures:
+                    raise DataError(f"{reason} (clip {clip!r}; `mudra data check` lists all such clips)")
+                if not len(batch):
+                    continue
+                with autocast(self.precision, self.team.device):
+                    found = log_probabilities(model, batch.to(self.team.device).streams)
+                for task, log_BC in found.items():
+                    scores[task].append(log_BC.numpy())
+                read += batch.clips
+                progress(
+                    "evaluating", min(len(read) * self.team.size, len(self.manifest)), len(self.manifest)
+                )
+        batches.close()
+        return self._table(read, scores)
+
+    def _table(self, read: list[int], scores: dict[str, list[np.ndarray]]) -> PredictionTable:
+        """What all processes found, in the manifest's order, in every process."""
+        shares = self.team.gather(
+            (read, {task: np.concatenate(parts) for task, parts in scores.items() if parts})
         )
+        clips = np.concatenate([np.asarray(share, np.int64) for share, _ in shares])
+        if not len(clips):
+            raise DataError(f"{self.manifest.name}: not one of {len(self.manifest)} clips can be read.")
+        order = np.argsort(clips)
+        whole = {
+            task: np.concatenate([found[task] for _, found in shares if task in found])[order]
+            for task in scores
+        }
+        return table_of(self.manifest.select(clips[order].tolist()), whole)
 
 
 def table_of(manifest: Manifest, scores: dict[str, np.ndarray]) -> PredictionTable:

@@ -32,17 +32,20 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def check_precision(precision: Precision, device: torch.device) -> None:
-    """Refuse half precision where the processor only emulates it.
+def choose_precision(precision: Precision | Literal["auto"], device: torch.device) -> Precision:
+    """The numbers to compute in; `auto` takes bf16 where the hardware multiplies it by itself.
 
     Raises:
-        RecipeError: fp16 without a GPU.
+        RecipeError: fp16 without a GPU, where it is only emulated.
     """
+    if precision == "auto":
+        return "bf16" if _multiplies_bf16(device) else "fp32"
     if precision == "fp16" and device.type == "cpu":
         raise RecipeError(
             "train.precision: found 'fp16' on a machine without a GPU, where it is slower than fp32; "
             "use train.precision=bf16 or fp32."
         )
+    return precision
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
@@ -89,15 +92,25 @@ def environment(seed: int) -> dict[str, Any]:
     }
 
 
+def _multiplies_bf16(device: torch.device) -> bool:
+    """Whether bf16 products are the hardware's own: on others they are several times slower than fp32's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool({"avx512_bf16", "amx_bf16"} & set(_told_of_processor("flags").split()))
+
+
 def _processor() -> str:
     """The processor's name, where the system tells it."""
+    return _told_of_processor("model name") or platform.processor() or platform.machine()
+
+
+def _told_of_processor(key: str) -> str:
+    """One line of what Linux knows of the processor; "" elsewhere."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 
 
 def _git() -> dict[str, Any] | None:

@@ -18,16 +18,29 @@ class Log:
 
     Args:
         from_step: rows after this step are dropped first: a resumed training writes them again.
+        from_epoch: so are validations after this epoch.
+        writes: another process may be the one that writes.
     """
 
     def __init__(
-        self, path: Path, tasks: Sequence[str], tensorboard: Path | None, from_step: int = 0
+        self,
+        path: Path,
+        tasks: Sequence[str],
+        tensorboard: Path | None,
+        from_step: int = 0,
+        from_epoch: int = 0,
+        *,
+        writes: bool = True,
     ) -> None:
         self.path = path
         self.columns = (*COLUMNS, *(f"{task}/top1" for task in tasks))
+        self._file: TextIO | None = None
+        self._board: Any = None
+        if not writes:
+            return
         with told_as_output_error(path):
-            kept = _rows_until(path, from_step) if path.exists() else []
-            self._file: TextIO = path.open("w", newline="", encoding="utf-8")
+            kept = _rows_until(path, from_step, from_epoch) if path.exists() else []
+            self._file = path.open("w", newline="", encoding="utf-8")
             self._csv = csv.DictWriter(self._file, self.columns, restval="")
             self._csv.writeheader()
             self._csv.writerows({name: row.get(name, "") for name in self.columns} for row in kept)
@@ -36,6 +49,8 @@ class Log:
 
     def row(self, **values: Any) -> None:
         """Write one row; keys are columns."""
+        if self._file is None:
+            return
         told = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in values.items()}
         with told_as_output_error(self.path):
             self._csv.writerow(told)
@@ -47,15 +62,22 @@ class Log:
 
     def close(self) -> None:
         """Flush and close both."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._board is not None:
             self._board.close()
 
 
-def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
-    """The rows of a log up to a step; a last line that was cut off is dropped."""
-    rows = csv.DictReader(io.StringIO(path.read_text("utf-8")))
-    return [row for row in rows if (row.get("step") or "").isdecimal() and int(row["step"]) <= step]
+def _rows_until(path: Path, step: int, epoch: int) -> list[dict[str, str]]:
+    """The rows of a log up to a step, its validations up to an epoch; a last line that was cut off goes."""
+    kept = []
+    for row in csv.DictReader(io.StringIO(path.read_text("utf-8"))):
+        at, judged = row.get("step") or "", row.get("epoch") or ""
+        if not (at.isdecimal() and judged.isdecimal() and int(at) <= step):
+            continue
+        if row["split"] == "train" or int(judged) <= epoch:
+            kept.append(row)
+    return kept
 
 
 def _board(folder: Path, from_step: int) -> Any:

@@ -2,6 +2,9 @@
 
 A training is a sequence of optimiser steps counted from 0. Its whole state between two steps is in
 `Trainer` and goes into a checkpoint, so a training that was cut anywhere goes on to the same bits.
+
+Several processes (a `Team`) each see their share of every micro-batch. All of them know how many clips
+a step has and whether a stop is asked for, so they always do the same thing; the one that leads writes.
 """
 
 from __future__ import annotations
@@ -9,31 +12,28 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mudra.bundle import load_weights
 from mudra.clips.loader import Batch, Batches, TrainingClips, epoch_order, steps_per_epoch, training_batches
-from mudra.errors import DataError, NonFiniteError, RecipeError
+from mudra.errors import DataError, RecipeError, StoppedError
 from mudra.progress import Progress, Say
 from mudra.recipe import PlateauSchedule, Recipe
 from mudra.training import checkpoints
 from mudra.training.average import WeightAverage
 from mudra.training.evaluation import Evaluator, quick_scores
-from mudra.training.hardware import autocast, scaler, seed_step
 from mudra.training.logs import Log
-from mudra.training.losses import build_loss
-from mudra.training.mixing import mix
-from mudra.training.optimisers import build_optimiser, set_rate
+from mudra.training.ranks import Team
 from mudra.training.run_folder import RunFolder
+from mudra.training.saving import Saver
 from mudra.training.schedules import build_schedule
-
-MIX_DRAWS = 0x31  # keeps the draws of mixing apart from those of the clips
+from mudra.training.step import Stepper, StepResult
+from mudra.training.stops import StopRequests
 
 
 @dataclass
@@ -42,25 +42,33 @@ class Counters:
 
     Attributes:
         step: optimiser steps done.
+        judged: epochs that are over, their validation included.
         best_step: the step whose weights judged best on validation; -1 before there is one.
         best_score, best_loss: its mean top-1 over the tasks, and its loss.
         lowest_loss, waited: early stopping's lowest validation loss and the epochs since.
         unreadable: training clips that could not be read, so many times.
-        overflows: steps that fp16's scaler skipped.
+        updates: steps that moved the weights; fp16's scaler skips some, and some have no readable clip.
     """
 
     step: int = 0
+    judged: int = 0
     best_step: int = -1
     best_score: float = -1.0
     best_loss: float = 1e30
     lowest_loss: float = 1e30
     waited: int = 0
     unreadable: int = 0
-    overflows: int = 0
+    updates: int = 0
 
 
 class Trainer:
-    """Trains a model on one process. Build it, `restore` a checkpoint if there is one, `fit`."""
+    """Trains a model. Build it, `restore` a checkpoint if there is one, `fit`.
+
+    Args:
+        facts: plain values that a resumed training must find unchanged (the data's split, say).
+        team: the processes that train together.
+        stops: asked between steps whether to end here.
+    """
 
     def __init__(
         self,
@@ -69,44 +77,34 @@ class Trainer:
         clips: TrainingClips,
         validation: Evaluator | None,
         run: RunFolder,
-        device: torch.device,
+        team: Team,
+        stops: StopRequests,
         *,
+        facts: dict[str, Any],
         say: Say,
         progress: Progress,
     ) -> None:
+        _refuse_waiting_for_nothing(recipe, validation)
         self.recipe = recipe
         self.settings = recipe.train
-        self.run = run
-        self.device = device
-        self.say = say
-        self.progress = progress
         self.clips = clips
         self.validation = validation
-        self.tasks = {task: len(names) for task, names in clips.manifest.tasks.items()}
-        if validation is None and (isinstance(recipe.schedule, PlateauSchedule) or recipe.train.early_stop):
-            key = (
-                "schedule.kind: plateau"
-                if isinstance(recipe.schedule, PlateauSchedule)
-                else "train.early_stop"
-            )
-            raise RecipeError(
-                f"{key} needs validation clips and the data has none; mark some as `val`, set "
-                "data.holdout={by: group, share: 0.1}, or use another schedule without early stopping."
-            )
-
-        self.model = model.to(device)
-        self.forward: nn.Module = torch.compile(self.model) if recipe.train.compile else self.model  # type: ignore[assignment]
-        targets = {task: clips.manifest.targets(task) for task in self.tasks}
-        self.loss = build_loss(recipe.loss, self.tasks, targets, device)
-        self.optimiser = build_optimiser(recipe.optim, self.model)
-        self.scaler = scaler(recipe.train.precision, device)
-        self.average = WeightAverage(self.model, recipe.train.ema) if recipe.train.ema else None
+        self.run = run
+        self.team = team
+        self.stops = stops
+        self.facts = facts
+        self.say = say
+        self.progress = progress
+        self.tasks = list(clips.manifest.tasks)
+        self.model = model
+        self.stepper = Stepper(recipe, model, clips, team)
+        self.average = WeightAverage(model, recipe.train.ema) if recipe.train.ema else None
         self.epoch_steps = steps_per_epoch(len(clips.manifest), self.settings.batch, self.settings.accumulate)
         self.schedule = build_schedule(
             recipe.schedule, self.epoch_steps, self.settings.epochs, recipe.optim.lr
         )
         self.counters = Counters()
-        self.mixes = recipe.augment.mixup > 0 or recipe.augment.cutmix > 0
+        self.saver = Saver(run.checkpoints, lambda step: run.status("running", step))
 
     # --- the whole training -------------------------------------------------------------------
 
@@ -114,56 +112,94 @@ class Trainer:
         """Train from where the counters stand to the end.
 
         Raises:
+            StoppedError: a stop was asked for; everything is saved.
             NonFiniteError: a loss or gradient was not finite; nothing was updated with it.
-            DataError: more clips than tolerated could not be read.
+            DataError: more clips than tolerated could not be read, or a loader process was lost.
+            OutputError: a checkpoint could not be written; those before it are whole.
         """
         batches = Batches(
-            self.clips, self.settings.workers, pin=self.device.type == "cuda", tasks=tuple(self.tasks)
+            self.clips,
+            self.settings.workers,
+            pin=self.team.device.type == "cuda",
+            tasks=self.tasks,
+            limit=self.settings.read_limit,
         )
         if self.counters.step == 0:
             self.save()
-        log = Log(self.run.log, list(self.tasks), self.run.path / "tensorboard", self.counters.step)
+        log = Log(
+            self.run.log,
+            self.tasks,
+            self.run.path / "tensorboard",
+            self.counters.step,
+            self.counters.judged,
+            writes=self.team.leads,
+        )
         try:
             while not self.finished:
-                self.train_epoch(batches, log)
-                self.end_epoch(log)
+                if self.counters.judged < self.counters.step // self.epoch_steps:
+                    self.end_epoch(log)
+                else:
+                    self.train_epoch(batches, log)
+            self.saver.wait()
+        except StoppedError:
+            self.save()
+            self.saver.wait()
+            self.team.gather(None)  # nobody leaves before the checkpoint is whole
+            raise
         finally:
+            self.saver.close()
+            batches.close()
             log.close()
 
     @property
     def finished(self) -> bool:
-        """All epochs done, or validation has not improved for as long as the recipe waits."""
+        """All epochs are over, or validation has not improved for as long as the recipe waits."""
         patience = self.settings.early_stop
         stopped = patience is not None and self.counters.waited >= patience
-        return stopped or self.counters.step >= self.epoch_steps * self.settings.epochs
+        return stopped or self.counters.judged >= self.settings.epochs
 
     def train_epoch(self, batches: Batches, log: Log) -> None:
         """The steps of the current epoch that are not done yet."""
         epoch, first = divmod(self.counters.step, self.epoch_steps)
         balanced = self.settings.sampling == "balanced"
         order = epoch_order(self.clips.manifest, self.settings.seed, epoch, balanced=balanced)
-        places = training_batches(order, epoch, self.settings.batch, self.settings.accumulate, first)
-        seen, meter = time.perf_counter(), Meter(list(self.tasks))
-        for parts in _grouped(batches.read(places), self.settings.accumulate):
-            rate = self.schedule.rate(self.counters.step)
-            done = self.step(parts, rate)
-            meter.add(done)
-            what = f"epoch {epoch + 1}/{self.settings.epochs}  loss {done.loss:.3f}"
-            self.progress(what, self.counters.step - epoch * self.epoch_steps, self.epoch_steps)
-            last = self.counters.step % self.epoch_steps == 0
-            if last or self.counters.step % self.settings.log_every == 0:
-                now = time.perf_counter()
-                log.row(
-                    step=self.counters.step,
-                    epoch=epoch + 1,
-                    split="train",
-                    lr=self.recipe.optim.lr * rate,
-                    **meter.row(now - seen, top1=not self.mixes),
-                )
-                seen, meter = now, Meter(list(self.tasks))
-            every = self.settings.save_every
-            if every and self.counters.step % every == 0 and not last:
-                self.save()
+        places = training_batches(
+            order, epoch, self.settings.batch, self.settings.accumulate, first, self.team.share
+        )
+        seen, meter = time.perf_counter(), Meter(self.tasks)
+        with batches.watched():
+            for parts in _grouped(batches.read(places), self.settings.accumulate):
+                self.stop_if_asked()
+                rate = self.schedule.rate(self.counters.step)
+                meter.add(done := self.step(parts, rate))
+                last = self.counters.step % self.epoch_steps == 0
+                what = f"epoch {epoch + 1}/{self.settings.epochs}  loss {done.loss:.3f}"
+                self.progress(what, self.counters.step - epoch * self.epoch_steps, self.epoch_steps)
+                if last or self.counters.step % self.settings.log_every == 0:
+                    now = time.perf_counter()
+                    log.row(
+                        step=self.counters.step,
+                        epoch=epoch + 1,
+                        split="train",
+                        lr=self.recipe.optim.lr * rate,
+                        **meter.row(now - seen, top1=not self.stepper.mixes),
+                    )
+                    seen, meter = now, Meter(self.tasks)
+                every = self.settings.save_every
+                if every and self.counters.step % every == 0 and not last:
+                    self.save()
+
+    def step(self, parts: list[Batch], rate: float) -> StepResult:
+        """One optimiser step over `accumulate` micro-batches, of which this process has its share."""
+        self.saver.check()
+        self.count_failures(parts)
+        done = self.stepper.take(parts, self.counters.step, rate)
+        self.counters.step += 1
+        if done.clips and not done.overflowed:
+            self.counters.updates += 1
+            if self.average is not None:
+                self.average.update(self.model)
+        return done
 
     def end_epoch(self, log: Log) -> None:
         """Judge the epoch on validation, tell the schedule, save."""
@@ -180,76 +216,32 @@ class Trainer:
             better = self.judge(loss, float(np.mean(list(top1.values()))) if top1 else 0.0)
             shares = "  ".join(f"{task} {share:.1%}" for task, share in top1.items())
             self.say(f"{line}  validation loss {loss:.4f}  {shares}{'  (best)' if better else ''}")
+        self.counters.judged = epoch
         self.save()
 
-    # --- one step -----------------------------------------------------------------------------
+    def stop_if_asked(self) -> None:
+        """Leave what is being done when any of the processes was asked to stop.
 
-    def step(self, parts: list[Batch], rate: float) -> StepResult:
-        """One optimiser step over `accumulate` micro-batches."""
-        clips = [clip for part in parts for clip in part.ids]
-        self.count_failures(parts)
-        streams, targets = self._joined(parts)
-        self.forward.train()
-        set_rate(self.optimiser, rate)
-        seed_step(self.settings.seed, self.counters.step)
-        weights = self.loss.weights(targets)
-        loss, right = torch.zeros((), device=self.device), dict.fromkeys(self.tasks, 0)
-        for begin in range(0, len(clips), self.settings.batch):
-            rows = slice(begin, begin + self.settings.batch)
-            with autocast(self.settings.precision, self.device):
-                logits = self.forward({name: x[rows] for name, x in streams.items()})
-            part_targets = {task: y[rows] for task, y in targets.items()}
-            total = self.loss(logits, part_targets).total(weights)
-            self.scaler.scale(total).backward()
-            loss = loss + total.detach()
-            if not self.mixes:
-                for task, y in part_targets.items():
-                    right[task] += int((logits[task].argmax(1) == y).sum())
-        norm = self._update(loss, clips) if clips else 0.0
-        self.counters.step += 1
-        return StepResult(float(loss), norm, len(clips), right)
-
-    def _update(self, loss: Tensor, clips: list[str]) -> float:
-        """Check that all is finite, clip the gradient, move the weights. Returns the gradient's norm."""
-        self.scaler.unscale_(self.optimiser)
-        limit = self.settings.clip_norm if self.settings.clip_norm is not None else math.inf
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        loss_now, norm_now = torch.stack([loss, norm.to(loss)]).tolist()
-        overflowed = self.scaler.is_enabled() and math.isfinite(loss_now) and not math.isfinite(norm_now)
-        if not math.isfinite(loss_now) or not (math.isfinite(norm_now) or overflowed):
-            what = "loss" if not math.isfinite(loss_now) else "gradient"
-            raise NonFiniteError(
-                f"step {self.counters.step + 1}: the {what} is not finite; nothing was updated. Clips of the step: "
-                f"{', '.join(clips[:16])}{' ...' if len(clips) > 16 else ''}. Look at them, or lower optim.lr."
-            )
-        self.scaler.step(self.optimiser)  # skips by itself when a scaled gradient overflowed
-        self.scaler.update()
-        self.counters.overflows += int(overflowed)
-        self.optimiser.zero_grad(set_to_none=True)
-        if self.average is not None and not overflowed:
-            self.average.update(self.model)
-        return norm_now
-
-    def _joined(self, parts: list[Batch]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The clips of a whole step side by side, mixed where the recipe says so."""
-        parts = [part.to(self.device) for part in parts if len(part)]
-        if not parts:
-            return {}, {task: torch.zeros(0, dtype=torch.int64, device=self.device) for task in self.tasks}
-        streams = {name: torch.cat([part.streams[name] for part in parts]) for name in parts[0].streams}
-        targets = {task: torch.cat([part.targets[task] for part in parts]) for task in self.tasks}
-        if self.mixes:
-            rng = np.random.default_rng([self.settings.seed, self.counters.step, MIX_DRAWS])
-            return mix(streams, targets, self.tasks, self.recipe.augment, rng)
-        return streams, targets
+        Raises:
+            StoppedError: it was.
+        """
+        if not self.team.any(bool(self.stops.reason)):
+            return
+        reason = next(filter(None, self.team.gather(self.stops.reason)), "")
+        raise StoppedError(
+            f"{self.run.path}: stopped at step {self.counters.step} by {reason}; everything is saved. "
+            "Go on with --resume."
+        )
 
     def count_failures(self, parts: list[Batch]) -> None:
         """Write down clips that could not be read; stop when they are more than the recipe tolerates."""
-        failures = [failure for part in parts for failure in part.failures]
+        shares = self.team.gather([failure for part in parts for failure in part.failures])
+        failures = [failure for share in shares for failure in share]
         if not failures:
             return
         self.counters.unreadable += len(failures)
-        with (self.run.path / "unreadable.txt").open("a", encoding="utf-8") as listed:
-            listed.writelines(f"{clip}\t{reason}\n" for clip, reason in failures)
+        if self.team.leads:
+            self.run.list_unreadable(failures)
         looked_at = (self.counters.step + 1) * self.settings.batch * self.settings.accumulate
         looked_at = max(looked_at, len(self.clips.manifest))  # one early failure is not yet a share
         if self.counters.unreadable > self.settings.decode_failures * looked_at:
@@ -263,9 +255,12 @@ class Trainer:
     def validate(self) -> tuple[float, dict[str, float]]:
         """Loss and top-1 on the validation clips, with averaged weights where they are kept."""
         assert self.validation is not None
-        lent = self.average.applied(self.model) if self.average else nullcontext()
-        with lent:
-            return quick_scores(self.validation.predict(self.model, self.progress))
+        with self.averaged():
+            return quick_scores(self.validation.predict(self.model, self.progress, self.stop_if_asked))
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """The model has the averaged weights inside this block, where they are kept."""
+        return self.average.applied(self.model) if self.average else nullcontext()
 
     def judge(self, loss: float, score: float) -> bool:
         """Remember the best epoch (highest top-1, then lowest loss) and how long loss has not fallen."""
@@ -286,45 +281,49 @@ class Trainer:
         return self.counters.best_step if self.counters.best_step >= 0 else self.counters.step
 
     def save(self) -> None:
-        """Write a checkpoint of now; keep it, the one before, and the best."""
+        """Write a checkpoint of now, in the background; keep the latest and the best.
+
+        Raises:
+            OutputError: the one before could not be written.
+        """
+        if not self.team.leads:
+            return
+        chosen, latest = self.chosen_step, self.settings.keep
+        tensors = {
+            "model": self.model.state_dict(),
+            "optimiser": checkpoints.flatten_optimiser(self.stepper.optimiser, self.model),
+        }
+        if self.average is not None:
+            tensors["ema"] = self.average.weights
         state = {
             "counters": asdict(self.counters),
             "schedule": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            "scaler": self.stepper.scaler.state_dict(),
+            "facts": self.facts,
         }
-        root = self.run.checkpoints
-        checkpoints.save(
-            root,
-            self.counters.step,
-            model=self.model.state_dict(),
-            ema=self.average.weights if self.average else None,
-            optimiser=checkpoints.flatten_optimiser(self.optimiser, self.model),
-            state=state,
-        )
-        self.run.status("running", self.counters.step)
-        checkpoints.keep_only(root, {*checkpoints.steps(root)[-2:], self.chosen_step})
+        self.saver.save(self.counters.step, tensors, state, lambda steps: {*steps[-latest:], chosen})
 
     def restore(self, saved: checkpoints.Saved) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint.
+
+        Raises:
+            RecipeError: it belongs to other data.
+        """
+        for name, now in self.facts.items():
+            before = saved.state["facts"].get(name)
+            if before != now:
+                raise RecipeError(
+                    f"{self.run.path}: {name} was {str(before)[:200]} when the run began and is now {str(now)[:200]}; "
+                    "resume with the data that began it, or train into another folder."
+                )
         load_weights(self.model, saved.model, saved.path / "model.safetensors")
-        checkpoints.restore_optimiser(self.optimiser, self.model, saved.optimiser)
-        if self.average is not None and saved.ema is not None:
-            self.average.weights = {name: x.to(self.device) for name, x in saved.ema.items()}
+        checkpoints.restore_optimiser(self.stepper.optimiser, self.model, saved.optimiser)
         self.schedule.load_state_dict(saved.state["schedule"])
-        self.scaler.load_state_dict(saved.state["scaler"])
+        self.stepper.scaler.load_state_dict(saved.state["scaler"])
         self.counters = Counters(**saved.state["counters"])
-        if self.average is not None:
-            self.average.updates = self.counters.step - self.counters.overflows
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one step was like; `right` counts clips by task."""
-
-    loss: float
-    norm: float
-    clips: int
-    right: dict[str, int]
+        if self.average is not None and saved.ema is not None:
+            self.average.weights = {name: x.to(self.team.device) for name, x in saved.ema.items()}
+            self.average.updates = self.counters.updates
 
 
 class Meter:
@@ -360,3 +359,14 @@ def _grouped(batches: Iterator[Batch], count: int) -> Iterator[list[Batch]]:
         if len(parts) == count:
             yield parts
             parts = []
+
+
+def _refuse_waiting_for_nothing(recipe: Recipe, validation: Evaluator | None) -> None:
+    """Whatever waits for validation needs some."""
+    plateau = isinstance(recipe.schedule, PlateauSchedule)
+    if validation is None and (plateau or recipe.train.early_stop):
+        key = "schedule.kind: plateau" if plateau else "train.early_stop"
+        raise RecipeError(
+            f"{key} needs validation clips and the data has none; mark some as `val`, set "
+            "data.holdout={by: group, share: 0.1}, or use another schedule without early stopping."
+        )

@@ -4,9 +4,8 @@ Sources: Zhang et al. 2018, arXiv:1710.09412 (MixUp); Yun et al. 2019, arXiv:190
 Departs from them: a share and a box for every clip, not one for the whole batch.
 
 What happens is drawn over the whole optimiser step (all ranks, all accumulated parts) before any
-pixel is touched, from a generator that the loop makes of (seed, step) alone. `mix` does all at once;
-a rank that holds only some rows applies `plan.rows(...)` to those rows and their partners, and gets
-the very same values.
+pixel is touched, from a generator that the loop makes of (seed, step) alone; a process that trains on
+some rows only gets the very same values.
 
 Axes: B clips, T frames, C channels (classes, in targets), H height, W width.
 """
@@ -43,9 +42,9 @@ class MixPlan:
     share: NDArray[np.float64]
     centre: NDArray[np.float64]
 
-    def rows(self, start: int, stop: int) -> MixPlan:
+    def of(self, rows: NDArray[np.int64]) -> MixPlan:
         """The plan of some rows; `partner` still counts over the whole step."""
-        return MixPlan(self.kind, self.partner[start:stop], self.share[start:stop], self.centre[start:stop])
+        return MixPlan(self.kind, self.partner[rows], self.share[rows], self.centre[rows])
 
 
 def draw_mix(settings: AugmentSettings, clips: int, rng: np.random.Generator) -> MixPlan:
@@ -133,31 +132,41 @@ def mix(
     classes: Mapping[str, int],
     settings: AugmentSettings,
     rng: np.random.Generator,
+    *,
+    rows: NDArray[np.int64] | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Mix all clips of one optimiser step.
+    """Mix the clips of one optimiser step.
 
     Args:
         streams: float [B,T,C,H,W] by name, the clips of the whole step in their global order.
         targets: class numbers int64 [B] by task, UNLABELLED where unknown.
         classes: number of classes by task.
         rng: made of (seed, step) by the loop.
+        rows: which of them are wanted, by default all.
     Returns:
-        the mixed streams, and soft targets float32 [B, classes] by task, whether or not this step was
+        those rows of the mixed streams, and soft targets float32 [B, classes] by task, whether or not this step was
         drawn to be mixed.
     Raises:
         RecipeError: a stream that is not video cannot be mixed yet.
     """
     clips = len(next(iter(streams.values())))
     plan = draw_mix(settings, clips, rng)
+    plan = plan if rows is None else plan.of(rows)
     height, width = _picture_size(streams, settings)
-    partner = torch.from_numpy(plan.partner)
+
+    def own(x: Tensor) -> Tensor:
+        return x if rows is None else x[torch.from_numpy(rows).to(x.device)]
+
+    def partners(x: Tensor) -> Tensor:
+        return x[torch.from_numpy(plan.partner).to(x.device)]
+
     mixed = {
-        name: mix_video(plan, stream, stream[partner.to(stream.device)]) for name, stream in streams.items()
+        name: own(x) if plan.kind == "none" else mix_video(plan, own(x), partners(x))
+        for name, x in streams.items()
     }
     share = kept(plan, height, width)
     soft = {
-        task: mix_targets(share, target, target[partner.to(target.device)], classes[task], task)
-        for task, target in targets.items()
+        task: mix_targets(share, own(y), partners(y), classes[task], task) for task, y in targets.items()
     }
     return mixed, soft
 

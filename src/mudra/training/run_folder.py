@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from mudra.errors import DataError, ModelError, UsageError
-from mudra.files import replace_file, write_json
+from mudra.files import replace_file, sweep, told_as_output_error, write_json
 from mudra.recipe import Recipe, read_yaml, resolve, write_yaml
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
+STAGE = "stage-"
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ class RunFolder:
         Raises:
             UsageError: a run is there already.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.begun:
             raise UsageError(
                 f"{self.path}: it is there already and not empty; choose another --out, or go on with --resume."
             )
@@ -54,11 +65,85 @@ class RunFolder:
         replace_file(self.recipe, (heading + write_yaml(recipe.tree())).encode())
         write_json(self.path / "environment.json", environment)
 
+    @property
+    def begun(self) -> bool:
+        """Whether anything but a lock is at this path."""
+        if not self.path.is_dir():
+            return self.path.exists()
+        return any(entry.name != LOCK for entry in self.path.iterdir())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep the run to this process for a while, and clear away what killed ones left in it.
+
+        The lock is the system's: it ends with the process, however that ends, and forked loader
+        processes do not hold it.
+
+        Raises:
+            UsageError: another process trains here.
+            OutputError: the folder cannot be written.
+        """
+        with told_as_output_error(self.path):
+            if self.path.exists() and not self.path.is_dir():
+                raise UsageError(
+                    f"{self.path}: found a file; expected a folder for the run. Choose another --out."
+                )
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is not None:
+                try:
+                    fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    raise UsageError(
+                        f"{self.path}: another process trains into this run; wait for it, or choose another --out."
+                    ) from None
+            sweep(self.path)
+            yield
+        finally:
+            os.close(handle)
+            if not self.begun:  # refused before anything was begun: leave nothing behind
+                with suppress(OSError):
+                    (self.path / LOCK).unlink()
+                    self.path.rmdir()
+
     def status(
-        self, state: Literal["running", "stopped", "done", "failed"], step: int, exit_code: int = 0
+        self,
+        state: Literal["running", "stopped", "done", "failed"],
+        step: int,
+        exit_code: int = 0,
+        reason: str = "",
     ) -> None:
-        """Tell jobs, sweeps and restarts how the run stands."""
-        write_json(self.path / "status.json", {"state": state, "step": step, "exit": exit_code})
+        """Tell jobs, sweeps and restarts how the run stands, and which launch of torchrun's it was."""
+        status: dict[str, Any] = {"state": state, "step": step, "exit": exit_code}
+        launch = os.environ.get("TORCHELASTIC_RUN_ID", "")
+        more = {"reason": reason, "launch": launch}
+        write_json(self.path / "status.json", status | {name: text for name, text in more.items() if text})
+
+    def list_unreadable(self, failures: Iterable[tuple[str, str]]) -> None:
+        """Write down training clips that could not be read, with the reasons."""
+        place = self.path / "unreadable.txt"
+        with told_as_output_error(place), place.open("a", encoding="utf-8") as listed:
+            listed.writelines(f"{clip}\t{reason}\n" for clip, reason in failures)
+
+    @property
+    def last_step(self) -> int:
+        """The step of the last checkpoint that was written, in the last stage where there are stages."""
+        folders = sorted(self.path.glob(f"{STAGE}*"), key=lambda path: int(path.name.removeprefix(STAGE)))
+        last = RunFolder(folders[-1]) if folders else self
+        return int(last.read_status().get("step", 0))
+
+    def stage(self, number: int) -> RunFolder:
+        """The run of one stage, counted from 1."""
+        return RunFolder(self.path / f"{STAGE}{number}")
+
+    def show(self, stage: RunFolder) -> None:
+        """Put a stage's results at the top, where a run has them."""
+        for part in ("log.csv", "unreadable.txt", "bundle", "predictions", "metrics"):
+            source = stage.path / part
+            for file in [source] if source.is_file() else sorted(source.rglob("*")):
+                if file.is_file():
+                    replace_file(self.path / file.relative_to(stage.path), file.read_bytes())
 
     def read_status(self) -> dict[str, Any]:
         """The status as last written; {} where there is none."""

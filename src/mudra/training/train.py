@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,20 +16,28 @@ from mudra import bundle as bundles
 from mudra.bundle import Bundle, load_weights
 from mudra.clips.loader import TrainingClips
 from mudra.clips.manifest import Manifest
-from mudra.clips.preprocessing import Preprocessing, Views
-from mudra.datasets.opening import open_data, with_classes
-from mudra.errors import DataError, ModelError, MudraError, RecipeError
+from mudra.clips.preprocessing import Preprocessing
+from mudra.datasets.opening import open_data
+from mudra.errors import (
+    DataError,
+    ModelError,
+    MudraError,
+    NonFiniteError,
+    OutputError,
+    RecipeError,
+    StoppedError,
+)
 from mudra.models import count_parameters
-from mudra.predictions import metrics
-from mudra.predictions.table import PredictionTable, write
 from mudra.progress import Progress, Say, silent
 from mudra.recipe import Recipe
 from mudra.training import checkpoints
-from mudra.training.evaluation import Evaluator
-from mudra.training.hardware import check_precision, choose_device, environment
+from mudra.training.hardware import choose_precision, environment
+from mudra.training.judging import evaluator_for, judge_splits
 from mudra.training.loop import Trainer
+from mudra.training.ranks import LostError, Team, join
 from mudra.training.run_folder import RunFolder
-from mudra.types import SPLITS, UNLABELLED
+from mudra.training.stops import StopRequests
+from mudra.types import UNLABELLED
 
 CARD = """\
 # {name}
@@ -50,6 +62,19 @@ print(recognizer.predict("clip.mp4").label)
 ```
 """
 
+# what may differ when a run is resumed, because no result depends on it
+FREE = {("train", key) for key in ("workers", "log_every", "save_every", "keep", "read_limit")}
+
+
+@dataclass(frozen=True)
+class Session:
+    """Who trains, until when, and who hears of it."""
+
+    team: Team
+    stops: StopRequests
+    say: Say
+    progress: Progress
+
 
 def train(
     recipe: Recipe,
@@ -58,54 +83,109 @@ def train(
     *,
     resume: bool = False,
     init_from: Path | None = None,
+    time_limit: float | None = None,
     say: Say = print,
     progress: Progress = silent,
 ) -> RunFolder:
     """Train a recipe into a run folder and judge it on the splits that the data has.
 
+    Under `torchrun` every process calls it; they train together, and the first one writes and talks.
+
     Args:
         data: what `--data` takes; None reads the recipe's own data set.
         resume: go on from the newest whole checkpoint in `out`.
         init_from: a run or bundle whose weights the training starts from (the heads where they fit).
+        time_limit: seconds after which the training stops at a step, with everything saved.
     Raises:
+        StoppedError: a signal or the time limit asked for it; everything is saved.
         MudraError: with the exit code that the command ends with.
     """
     run = RunFolder(out)
-    if resume and run.read_status().get("state") == "done":
-        say(f"{out}: the training is done; nothing to resume.")
-        return run
-    device = choose_device(recipe.train.device)
-    check_precision(recipe.train.precision, device)
-    torch.set_float32_matmul_precision(recipe.train.matmul)
+    with StopRequests(time_limit) as stops, join(recipe.train.device) as team, ExitStack() as stack:
+        team.agree(lambda: stack.enter_context(run.locked()))
+        if not team.leads:
+            say, progress = _unheard, silent
+        session = Session(team, stops, say, progress)
+        resume = resume or team.agree(lambda: _restarted(run))
+        if resume and (ended := team.agree(lambda: _ended(run))):
+            say(ended)
+            return run
+        try:
+            if recipe.stages:
+                _train_stages(recipe, data, run, session, resume, init_from)
+            else:
+                _train_one(recipe, data, run, session, resume, init_from)
+        except (StoppedError, NonFiniteError) as problem:
+            problem.told = not team.leads  # they are everybody's, and one tells
+            raise
+    return run
 
-    recipe, manifest = open_data(recipe, data)
+
+def _train_one(
+    recipe: Recipe, data: str | None, run: RunFolder, session: Session, resume: bool, init_from: Path | None
+) -> None:
+    """A training without stages, in its own folder. What is refused is refused before anything is written."""
+    team, say = session.team, session.say
+    torch.set_float32_matmul_precision(recipe.train.matmul)
+    recipe = _with_precision(recipe, run, team, resume)
+    recipe, manifest = _open(recipe, data, team)
     for note in manifest.notes:
         say(note)
     bundle = _bundle_for(recipe, manifest)
+    place = None
     if resume:
-        _refuse_other_recipe(run, recipe)
-    else:
-        place = str(Path(data).resolve()) if data and Path(data).exists() else data
-        run.start(recipe, {**environment(recipe.train.seed), "data": place})
-    step = 0
-    try:
-        trainer = build_trainer(recipe, manifest, bundle, run, device, say=say, progress=progress)
-        if init_from is not None and not resume:
-            _start_from(trainer.model, init_from, say)
-        if resume:
-            path, broken = checkpoints.newest(run.checkpoints)
-            for reason in broken:
-                say(f"warning: {reason}")
-            trainer.restore(checkpoints.read(path))
-            say(f"going on from step {trainer.counters.step}")
+        team.agree(lambda: _refuse_other_recipe(run, recipe))
+        place = team.agree(lambda: _newest(run, say))
+    trainer = build_trainer(recipe, manifest, bundle, run, session, None if place else init_from)
+    if place is not None:
+        trainer.restore(checkpoints.read(place))
+        say(f"going on from step {trainer.counters.step}")
+    with _told_in_status(run, team):
+        if not resume:
+            team.agree(lambda: _start(run, recipe, data))
         trainer.fit()
-        step = trainer.counters.step
-        finish(trainer, bundle, manifest, say)
-    except MudraError as problem:
-        run.status("failed", step, problem.exit_code)
+        finish(trainer, bundle, manifest)
+
+
+def _train_stages(
+    recipe: Recipe, data: str | None, run: RunFolder, session: Session, resume: bool, init_from: Path | None
+) -> None:
+    """Trainings that follow one another, each from the weights of the one before. The last is the result."""
+    team, say = session.team, session.say
+    if resume:
+        team.agree(lambda: _refuse_other_recipe(run, recipe))
+    with _told_in_status(run, team):
+        if not resume:
+            team.agree(lambda: _start(run, recipe, data))
+        for number, changed in enumerate(recipe.stage_recipes(), 1):
+            stage = run.stage(number)
+            state = team.agree(stage.read_status).get("state")
+            if state != "done":
+                say(f"stage {number} of {len(recipe.stages)}")
+                begun = state is not None
+                _train_one(changed, data, stage, session, begun, init_from)
+            init_from = stage.path
+        if team.leads:
+            run.show(stage)
+
+
+@contextmanager
+def _told_in_status(run: RunFolder, team: Team) -> Iterator[None]:
+    """Write into the run how the work in this block ended."""
+    try:
+        yield
+    except LostError:
+        raise  # the process that failed writes why
+    except StoppedError as problem:
+        if team.leads:
+            run.status("stopped", run.last_step, problem.exit_code, str(problem))
         raise
-    run.status("done", step)
-    return run
+    except MudraError as problem:
+        with suppress(OutputError):  # the full disk that ended the work may not take this either
+            run.status("failed", run.last_step, problem.exit_code, str(problem))
+        raise
+    if team.leads:
+        run.status("done", run.last_step)
 
 
 def build_trainer(
@@ -113,13 +193,12 @@ def build_trainer(
     manifest: Manifest,
     bundle: Bundle,
     run: RunFolder,
-    device: torch.device,
-    *,
-    say: Say,
-    progress: Progress,
+    session: Session,
+    init_from: Path | None = None,
 ) -> Trainer:
     """The trainer of a recipe, before its first step."""
     clips = TrainingClips(manifest.split("train"), bundle.preprocessing, recipe.augment, recipe.train.seed)
+    say, team = session.say, session.team
     if recipe.augment.flip > 0 and not clips.may_flip:
         say(
             "horizontal flip is off: the data does not say which classes a mirror swaps. State it as `mirror` in "
@@ -128,105 +207,51 @@ def build_trainer(
     _refuse_unlabelled(clips.manifest)
     torch.manual_seed(recipe.train.seed)
     model = bundle.build()
+    if init_from is not None:
+        _start_from(model, init_from, say)
+    where = team.device.type if team.size == 1 else f"{team.size} processes ({team.device.type})"
     say(
         f"{recipe.name}: {count_parameters(model):,} parameters, {len(clips.manifest)} training clips, "
-        f"{', '.join(f'{len(names)} classes of {task}' for task, names in bundle.tasks.items())}, on {device.type}"
+        f"{', '.join(f'{len(names)} classes of {task}' for task, names in bundle.tasks.items())}, on {where}"
     )
     validation = manifest.split("val")
-    evaluator = evaluator_for(recipe, validation, bundle.preprocessing, device) if len(validation) else None
-    return Trainer(recipe, model, clips, evaluator, run, device, say=say, progress=progress)
-
-
-def finish(trainer: Trainer, bundle: Bundle, manifest: Manifest, say: Say) -> None:
-    """Seal the chosen weights and judge them on every split that has clips; test last, and once."""
-    run, recipe = trainer.run, trainer.recipe
-    saved = checkpoints.read(checkpoints.folder_of(run.checkpoints, trainer.chosen_step))
-    weights = saved.ema or saved.model
-    load_weights(trainer.model, weights, saved.path)
-    bundles.write_bundle(run.bundle, bundle, weights, card(recipe, bundle, trainer))
-    for split in SPLITS:
-        clips = manifest.split(split)
-        if len(clips):
-            evaluator = evaluator_for(
-                recipe, clips, bundle.preprocessing, trainer.device, tolerant=split == "train"
-            )
-            record(run, split, evaluator.predict(trainer.model, trainer.progress), say)
-
-
-def evaluator_for(
-    recipe: Recipe,
-    clips: Manifest,
-    preprocessing: Preprocessing,
-    device: torch.device,
-    *,
-    tolerant: bool = False,
-    views: Views = Views(),  # noqa: B008
-) -> Evaluator:
-    """The evaluator of some clips, with a recipe's batch, workers and precision."""
-    emulated = recipe.train.precision == "fp16" and device.type == "cpu"
-    return Evaluator(
+    evaluator = evaluator_for(recipe, validation, bundle.preprocessing, team) if len(validation) else None
+    facts: dict[str, Any] = {
+        "the data's split": manifest.split_hash,
+        **{f"the classes of {task}": list(names) for task, names in bundle.tasks.items()},
+    }
+    return Trainer(
+        recipe,
+        model,
         clips,
-        preprocessing,
-        batch=recipe.train.batch,
-        workers=recipe.train.workers,
-        device=device,
-        precision="fp32" if emulated else recipe.train.precision,
-        views=views,
-        tolerant=tolerant,
+        evaluator,
+        run,
+        team,
+        session.stops,
+        facts=facts,
+        say=say,
+        progress=session.progress,
     )
 
 
-def evaluate(
-    run: RunFolder,
-    data: str | None,
-    split: str,
-    *,
-    views: Views = Views(),  # noqa: B008
-    checkpoint: str | None = None,
-    out: RunFolder | None = None,
-    say: Say = print,
-    progress: Progress = silent,
-) -> PredictionTable:
-    """Judge a trained run again: on another split, other data, more views or another checkpoint.
-
-    Args:
-        checkpoint: `best`, `last` or `step-N`; None is the bundle.
-        out: where predictions and metrics are written; None is the run itself.
-    Raises:
-        DataError: the split is empty, or a clip cannot be read.
-    """
-    recipe = run.read_recipe()
-    device = choose_device("auto")
-    bundle = bundles.read_bundle(run.bundle)
-    _, manifest = open_data(recipe, data)
-    clips = with_classes(manifest.split(split), dict(bundle.tasks))
-    if not len(clips):
-        raise DataError(f"{manifest.name}: the split {split!r} holds no clips; choose another with --split.")
-    place = _weights_of(run, checkpoint)
-    model = bundle.build().to(device)
-    load_weights(model, bundles.read_weights(place), place)
-    torch.set_float32_matmul_precision(recipe.train.matmul)
-    # the same look at each clip, with what is known of these files (their rate, say)
-    preprocessing = replace(bundle.preprocessing, streams=manifest.streams)
-    evaluator = evaluator_for(recipe, clips, preprocessing, device, views=views)
-    table = evaluator.predict(model, progress)
-    record(out or run, split, table, say)
-    return table
-
-
-def record(run: RunFolder, split: str, table: PredictionTable, say: Say) -> None:
-    """Write a split's predictions and, where clips are labelled, its metrics."""
-    write(table, run.predictions(split))
-    if all((scores.truth == UNLABELLED).all() for scores in table.tasks.values()):
-        say(f"{split}: {len(table)} clips without labels; predictions written, nothing to judge them by.")
-        return
-    found = metrics.summarise(table, split)
-    metrics.write_metrics(run.metrics(split), found)
-    for task, figures in found["tasks"].items():
-        low, high = figures["intervals"]["top1"]
-        say(
-            f"{split} {task}: top-1 {figures['top1']:.1%} [{low:.1%}, {high:.1%}] over {figures['clips']} clips"
-        )
+def finish(trainer: Trainer, bundle: Bundle, manifest: Manifest) -> None:
+    """Seal the chosen weights and judge them on every split that has clips."""
+    run, recipe, team = trainer.run, trainer.recipe, trainer.team
+    saved = checkpoints.read(checkpoints.folder_of(run.checkpoints, trainer.chosen_step))
+    load_weights(trainer.model, saved.weights, saved.path)
+    if team.leads:
+        bundles.write_bundle(run.bundle, bundle, saved.weights, card(recipe, bundle, trainer))
+    judge_splits(
+        run,
+        recipe,
+        trainer.model,
+        manifest,
+        bundle.preprocessing,
+        team,
+        say=trainer.say,
+        progress=trainer.progress,
+        check=trainer.stop_if_asked,
+    )
 
 
 def card(recipe: Recipe, bundle: Bundle, trainer: Trainer) -> str:
@@ -246,6 +271,59 @@ def card(recipe: Recipe, bundle: Bundle, trainer: Trainer) -> str:
         clips=len(trainer.clips.manifest),
         judged=judged,
     )
+
+
+def _open(recipe: Recipe, data: str | None, team: Team) -> tuple[Recipe, Manifest]:
+    """The data, for the leading process first: what is made on first use is made once."""
+    opened: list[tuple[Recipe, Manifest]] = []
+    team.agree(lambda: opened.append(open_data(recipe, data)))
+    return opened[0] if opened else open_data(recipe, data)
+
+
+def _start(run: RunFolder, recipe: Recipe, data: str | None) -> None:
+    """Begin a run: what is trained, on what machine, from which data."""
+    place = str(Path(data).resolve()) if data and Path(data).exists() else data
+    run.start(recipe, {**environment(recipe.train.seed), "data": place})
+    run.status("running", 0)
+
+
+def _restarted(run: RunFolder) -> bool:
+    """Whether torchrun has started this process again for the launch that began the run: go on with it."""
+    again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") or 0) > 0
+    return again and run.read_status().get("launch") == os.environ.get("TORCHELASTIC_RUN_ID")
+
+
+def _ended(run: RunFolder) -> str:
+    """Why there is nothing to go on with, or ""."""
+    state = run.read_status().get("state")
+    if state == "done":
+        return f"{run.path}: the training is done; nothing to resume."
+    if state == "stopped" and _restarted(run):
+        return (
+            f"{run.path}: this launch was stopped on request and is not started again; go on with --resume."
+        )
+    return ""
+
+
+def _newest(run: RunFolder, say: Say) -> Path | None:
+    """The checkpoint to go on from; None where the run was cut before its first one was whole."""
+    checkpoints.recover(run.checkpoints)
+    if not checkpoints.steps(run.checkpoints) and run.read_status().get("step", 0) == 0:
+        say("no checkpoint was written yet: starting at the first step")
+        return None
+    path, broken = checkpoints.newest(run.checkpoints)
+    for reason in broken:
+        say(f"warning: {reason}")
+    return path
+
+
+def _with_precision(recipe: Recipe, run: RunFolder, team: Team, resume: bool) -> Recipe:
+    """Say once for the whole run what `auto` precision is here; a resumed run keeps what it began with."""
+    wanted = recipe.train.precision
+    if wanted == "auto" and resume:
+        wanted = team.agree(run.read_recipe).train.precision
+    precision = choose_precision(wanted, team.device)
+    return replace(recipe, train=recipe.train.model_copy(update={"precision": precision}))
 
 
 def _bundle_for(recipe: Recipe, manifest: Manifest) -> Bundle:
@@ -275,14 +353,20 @@ def _refuse_unlabelled(train: Manifest) -> None:
 def _refuse_other_recipe(run: RunFolder, recipe: Recipe) -> None:
     """Resuming must go on with the very recipe, or the result would be neither's."""
     before, now = run.read_recipe().tree(), recipe.tree()
-    for section, values in now.items():
-        for key in sorted(values.keys() | before[section].keys()):
-            old, new = before[section].get(key), values.get(key)
-            if old != new and (section, key) not in {("train", "workers"), ("train", "log_every")}:
-                raise RecipeError(
-                    f"{run.path}: {section}.{key} was {old!r} and is now {new!r}; resume with the recipe that began "
-                    "the run, or train into another folder."
-                )
+    changed = []
+    for section in sorted(before.keys() | now.keys()):
+        old, new = before.get(section), now.get(section)
+        if not (isinstance(old, dict) and isinstance(new, dict)):
+            changed += [f"{section} was {old!r} and is now {new!r}"] if old != new else []
+            continue
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) != new.get(key) and (section, key) not in FREE:
+                changed.append(f"{section}.{key} was {old.get(key)!r} and is now {new.get(key)!r}")
+    if changed:
+        raise RecipeError(
+            f"{run.path}: {'; '.join(changed)}. Resume with the recipe that began the run, or train into another "
+            "folder."
+        )
 
 
 def _start_from(model: nn.Module, source: Path, say: Say) -> None:
@@ -298,23 +382,5 @@ def _start_from(model: nn.Module, source: Path, say: Say) -> None:
     say(f"starting from {folder}" + (f"; these start anew: {', '.join(anew)}" if anew else ""))
 
 
-def _weights_of(run: RunFolder, checkpoint: str | None) -> Path:
-    """The weights file that `--checkpoint` names."""
-    if checkpoint is None:
-        return run.bundle / "model.safetensors"
-    there = checkpoints.steps(run.checkpoints)
-    if checkpoint == "last" and there:
-        step = there[-1]
-    elif checkpoint == "best" and there:
-        last = checkpoints.read(checkpoints.folder_of(run.checkpoints, there[-1]))
-        best = int(last.state["counters"]["best_step"])
-        step = best if best >= 0 else there[-1]
-    elif checkpoint.startswith("step-") and checkpoint[5:].isdecimal() and int(checkpoint[5:]) in there:
-        step = int(checkpoint[5:])
-    else:
-        known = ", ".join(f"step-{step}" for step in there) or "none"
-        raise ModelError(f"{run.path}: no checkpoint {checkpoint!r}; there are best, last, {known}.")
-    folder = checkpoints.folder_of(run.checkpoints, step)
-    checkpoints.verify(folder)
-    averaged = folder / "ema.safetensors"
-    return averaged if averaged.exists() else folder / "model.safetensors"
+def _unheard(_line: str) -> None:
+    """What all processes would say is said by one."""

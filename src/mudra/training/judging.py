@@ -1,0 +1,151 @@
+"""Judging trained weights: which clips, which weights, what is written down of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mudra import bundle as bundles
+from mudra.bundle import load_weights
+from mudra.clips.manifest import Manifest
+from mudra.clips.preprocessing import Preprocessing, Views
+from mudra.datasets.opening import open_data, with_classes
+from mudra.errors import DataError, ModelError
+from mudra.predictions import metrics
+from mudra.predictions.table import PredictionTable, write
+from mudra.progress import Progress, Say, silent
+from mudra.recipe import Recipe
+from mudra.training import checkpoints
+from mudra.training.evaluation import Evaluator
+from mudra.training.hardware import choose_device, choose_precision
+from mudra.training.ranks import Team
+from mudra.training.run_folder import RunFolder
+from mudra.types import SPLITS, UNLABELLED
+
+
+def evaluate(
+    run: RunFolder,
+    data: str | None,
+    split: str,
+    *,
+    views: Views = Views(),  # noqa: B008
+    checkpoint: str | None = None,
+    out: RunFolder | None = None,
+    say: Say = print,
+    progress: Progress = silent,
+) -> PredictionTable:
+    """Judge a trained run again: on another split, other data, more views or another checkpoint.
+
+    Args:
+        checkpoint: `best`, `last` or `step-N`; None is the bundle.
+        out: where predictions and metrics are written; None is the run itself.
+    Raises:
+        DataError: the split is empty, or a clip cannot be read.
+    """
+    recipe = run.read_recipe()
+    team = Team(choose_device("auto"))
+    bundle = bundles.read_bundle(run.bundle)
+    _, manifest = open_data(recipe, data)
+    clips = with_classes(manifest.split(split), dict(bundle.tasks))
+    if not len(clips):
+        raise DataError(f"{manifest.name}: the split {split!r} holds no clips; choose another with --split.")
+    place = weights_of(run, checkpoint)
+    model = bundle.build().to(team.device)
+    load_weights(model, bundles.read_weights(place), place)
+    torch.set_float32_matmul_precision(recipe.train.matmul)
+    # the same look at each clip, with what is known of these files (their rate, say)
+    preprocessing = replace(bundle.preprocessing, streams=manifest.streams)
+    table = evaluator_for(recipe, clips, preprocessing, team, views=views).predict(model, progress)
+    record(out or run, split, table, say)
+    return table
+
+
+def judge_splits(
+    run: RunFolder,
+    recipe: Recipe,
+    model: nn.Module,
+    manifest: Manifest,
+    preprocessing: Preprocessing,
+    team: Team,
+    *,
+    say: Say,
+    progress: Progress,
+    check: Callable[[], None],
+) -> None:
+    """Judge a model on every split that has clips; test last, and once."""
+    for split in SPLITS:
+        clips = manifest.split(split)
+        if len(clips):
+            evaluator = evaluator_for(recipe, clips, preprocessing, team, tolerant=split == "train")
+            table = evaluator.predict(model, progress, check)
+            if team.leads:
+                record(run, split, table, say)
+
+
+def evaluator_for(
+    recipe: Recipe,
+    clips: Manifest,
+    preprocessing: Preprocessing,
+    team: Team,
+    *,
+    tolerant: bool = False,
+    views: Views = Views(),  # noqa: B008
+) -> Evaluator:
+    """The evaluator of some clips, with a recipe's batch, workers and precision."""
+    emulated = recipe.train.precision == "fp16" and team.device.type == "cpu"
+    return Evaluator(
+        clips,
+        preprocessing,
+        batch=recipe.train.batch,
+        workers=recipe.train.workers,
+        team=team,
+        precision="fp32" if emulated else choose_precision(recipe.train.precision, team.device),
+        views=views,
+        tolerant=tolerant,
+        limit=recipe.train.read_limit,
+    )
+
+
+def record(run: RunFolder, split: str, table: PredictionTable, say: Say) -> None:
+    """Write a split's predictions and, where clips are labelled, its metrics."""
+    write(table, run.predictions(split))
+    if all((scores.truth == UNLABELLED).all() for scores in table.tasks.values()):
+        say(f"{split}: {len(table)} clips without labels; predictions written, nothing to judge them by.")
+        return
+    found = metrics.summarise(table, split)
+    metrics.write_metrics(run.metrics(split), found)
+    for task, figures in found["tasks"].items():
+        low, high = figures["intervals"]["top1"]
+        say(
+            f"{split} {task}: top-1 {figures['top1']:.1%} [{low:.1%}, {high:.1%}] over {figures['clips']} clips"
+        )
+
+
+def weights_of(run: RunFolder, checkpoint: str | None) -> Path:
+    """The weights file that `--checkpoint` names; None is the bundle's.
+
+    Raises:
+        ModelError: there is no such checkpoint, or it is not whole.
+    """
+    if checkpoint is None:
+        return run.bundle / "model.safetensors"
+    there = checkpoints.steps(run.checkpoints)
+    if checkpoint == "last" and there:
+        step = there[-1]
+    elif checkpoint == "best" and there:
+        last = checkpoints.read(checkpoints.folder_of(run.checkpoints, there[-1]))
+        best = int(last.state["counters"]["best_step"])
+        step = best if best >= 0 else there[-1]
+    elif checkpoint.startswith("step-") and checkpoint[5:].isdecimal() and int(checkpoint[5:]) in there:
+        step = int(checkpoint[5:])
+    else:
+        known = ", ".join(f"step-{step}" for step in there) or "none"
+        raise ModelError(f"{run.path}: no checkpoint {checkpoint!r}; there are best, last, {known}.")
+    folder = checkpoints.folder_of(run.checkpoints, step)
+    checkpoints.verify(folder)
+    averaged = folder / "ema.safetensors"
+    return averaged if averaged.exists() else folder / "model.safetensors"
