@@ -34,7 +34,7 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-def named(path: Path) -> str:
+def named(path: Path | str) -> str:
     """A path as an error message shows it: always one line, whatever bytes the name holds.
 
     >>> named(Path("clips/a.mp4"))
@@ -55,18 +55,18 @@ def open_regular(path: Path) -> BinaryIO:
     Raises:
         DataError: it does not exist, cannot be read, or is a folder, pipe, device or socket.
     """
-    return os.fdopen(_regular_handle(path), "rb", buffering=0)
+    handle, _ = _regular_handle(path)
+    return os.fdopen(handle, "rb", buffering=0)
 
 
-def read_regular(path: Path, most: int) -> bytes:
+def read_regular(path: Path | str, most: int) -> bytes:
     """All bytes of an ordinary file.
 
     Raises:
         DataError: as `open_regular`; or it is larger than `most` bytes.
     """
-    handle = _regular_handle(path)
+    handle, size = _regular_handle(path)
     try:
-        size = os.fstat(handle).st_size
         if size > most:
             raise DataError(f"{named(path)}: {size:,} bytes are too many; expected at most {most:,}.")
         data = os.read(handle, size)
@@ -79,8 +79,8 @@ def read_regular(path: Path, most: int) -> bytes:
     return data
 
 
-def _regular_handle(path: Path) -> int:
-    """An open handle on an ordinary file."""
+def _regular_handle(path: Path | str) -> tuple[int, int]:
+    """An open handle on an ordinary file, and its size in bytes."""
     try:
         handle = os.open(path, _OPEN_FLAGS)
     except FileNotFoundError:
@@ -88,10 +88,11 @@ def _regular_handle(path: Path) -> int:
     except (OSError, ValueError) as problem:
         why = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
         raise DataError(f"{named(path)}: cannot be opened: {why}; expected a readable file.") from None
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
         os.close(handle)
         raise DataError(f"{named(path)}: not an ordinary file (a folder, pipe or device); name a file.")
-    return handle
+    return handle, status.st_size
 
 
 def check_picture(width: int, height: int, limits: Limits, place: str) -> None:

@@ -140,16 +140,24 @@ class Trainer:
                     self.end_epoch(log)
                 else:
                     self.train_epoch(batches, log)
-            self.saver.wait()
+            self.settle()
         except StoppedError:
             self.save()
-            self.saver.wait()
-            self.team.gather(None)  # nobody leaves before the checkpoint is whole
+            self.settle()
             raise
         finally:
             self.saver.close()
             batches.close()
             log.close()
+
+    def settle(self) -> None:
+        """Wait in all processes until the last checkpoint is whole.
+
+        Raises:
+            OutputError: it could not be written.
+        """
+        self.saver.wait()
+        self.team.gather(None)
 
     @property
     def finished(self) -> bool:

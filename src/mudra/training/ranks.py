@@ -116,9 +116,7 @@ class Team:
         if normed and self.device.type == "cuda":  # the CPU has no synchronised batch norm
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         places = [self.device.index] if self.device.type == "cuda" else None
-        together = DistributedDataParallel(
-            model, device_ids=places, broadcast_buffers=normed, gradient_as_bucket_view=False
-        )
+        together = DistributedDataParallel(model, device_ids=places)
         together.eval()  # so that nothing is drawn and no statistics move
         for _ in range(2):  # the second forward pass is where DDP takes up the new arrangement
             logits = together(dict(example))

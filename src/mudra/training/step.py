@@ -58,8 +58,9 @@ class Stepper:
         self.precision: Precision = choose_precision(recipe.train.precision, team.device)
         self.model = model.to(team.device)
         # what a process looks at that has no clip where others have some
+        like = next(self.model.parameters())
         self.nothing = {
-            name: torch.zeros(1, *shape, device=team.device)
+            name: torch.zeros(1, *shape, device=like.device, dtype=like.dtype)
             for name, shape in clips.preprocessing.inputs.items()
         }
         self.together = team.wrap(self.model, self.nothing)

@@ -174,8 +174,10 @@ def _told_in_status(run: RunFolder, team: Team) -> Iterator[None]:
     """Write into the run how the work in this block ended."""
     try:
         yield
-    except LostError:
-        raise  # the process that failed writes why
+    except LostError as problem:  # the process that failed writes why, unless it could not
+        if team.leads and run.read_status().get("state") == "running":
+            run.status("failed", run.last_step, problem.exit_code, str(problem))
+        raise
     except StoppedError as problem:
         if team.leads:
             run.status("stopped", run.last_step, problem.exit_code, str(problem))
