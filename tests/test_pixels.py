@@ -38,6 +38,10 @@ def test_normalising_is_the_textbook_formula():
     found = normalise(frames, mean, std)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    larger = np.zeros((2, 3, 3, 5, 6), np.float32)
+    normalise(frames, mean, std, larger[1])
+    np.testing.assert_array_equal(larger[1], found)
+    assert not larger[0].any()
 
 
 @given(SIDES, SIDES, st.floats(1, 4), st.integers(1, 5))

@@ -75,7 +75,25 @@ def test_other_files_are_passed_over(tmp_path):
     assert len(FrameFolder(folder, fps=1).read(everything).values) == 2
 
 
-def test_a_missing_number_is_named_and_nothing_shifts(tmp_path):
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [
+        (["7.png", "8.png", "10.png"], "9.png"),
+        (["a_099_rgb.jpg", "a_101_rgb.jpg"], "a_100_rgb.jpg"),
+        (["clip7_frame8.PNG", "clip7_frame10.PNG"], "clip7_frame9.PNG"),
+    ],
+)
+def test_a_missing_number_is_named_as_its_neighbours_are(tmp_path, names, missing):
+    with pytest.raises(DataError, match=rf"f: {missing} is missing between {names[0]} and {names[-1]}"):
+        FrameFolder(folder_of(tmp_path / "f", names), fps=12).read(everything)
+
+
+def test_mixed_names_are_ordered_by_number(tmp_path):
+    folder = folder_of(tmp_path / "f", ["1.png", "b_2.JPG", "a_3.png", "04.jpeg", "x0005y.png"])
+    assert FrameFolder(folder, fps=1).read(everything).values[:, 0, 0, 0].tolist() == [0, 5, 10, 15, 20]
+
+
+def test_a_missing_number_is_named_and_and_nothing_shifts(tmp_path):
     folder = folder_of(tmp_path / "f", [f"{number:05d}.jpg" for number in range(1, 13) if number != 7])
     with pytest.raises(DataError, match=r"f: 00007\.jpg is missing between 00001\.jpg and 00012\.jpg"):
         FrameFolder(folder, fps=12).read(everything)
@@ -137,6 +155,13 @@ def test_jpeg_pixels_are_those_of_pillow(tmp_path, mode, subsampling, progressiv
     out = np.zeros((101, 177, 3), np.uint8)
     assert read_image(path, "video", DEFAULT_LIMITS, out) is not None
     np.testing.assert_array_equal(out, as_pillow_reads(path))
+
+
+def test_jpegs_of_different_sorts_may_share_a_folder(tmp_path):
+    for number, mode in enumerate(["RGB", "CMYK", "L"]):
+        textured(mode).save(tmp_path / f"{number}.jpg", subsampling="4:4:4")
+    expected = [as_pillow_reads(tmp_path / f"{number}.jpg") for number in range(3)]
+    np.testing.assert_array_equal(FrameFolder(tmp_path, fps=1).read(everything).values, expected)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "LA", "1"])

@@ -10,7 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 import mudra
-from mudra.clips.preprocessing import Views
+from mudra.clips.loader import Place, TrainingClips
+from mudra.clips.preprocessing import Preprocessing, Views
+from mudra.datasets.opening import open_data
 from mudra.errors import DataError, ModelError, NonFiniteError, RecipeError, UsageError
 from mudra.predictions.table import read
 from mudra.training import checkpoints
@@ -84,6 +86,15 @@ def test_the_number_of_workers_changes_nothing(bars, tmp_path):
     none = run(tiny_recipe(), bars, tmp_path / "none")
     two = run(tiny_recipe(train={"workers": 2}), bars, tmp_path / "two")
     assert weights(none) == weights(two)
+
+
+def test_epochs_differ_and_a_place_does_not(bars):
+    recipe = tiny_recipe()
+    _, manifest = open_data(recipe, str(bars))
+    clips = TrainingClips(manifest, Preprocessing(recipe.clip, manifest.streams), recipe.augment, seed=0)
+    first, again, other = (clips[Place(3, epoch, 5)].streams["video"] for epoch in (0, 0, 1))
+    assert (first == again).all()
+    assert (first != other).any()
 
 
 def test_accumulating_is_a_bigger_batch(bars, tmp_path):
@@ -285,8 +296,6 @@ def test_views_are_averaged_as_probabilities(bars, tmp_path):
 
 
 def test_a_flip_swaps_the_classes_of_the_mirror_table(tmp_path):
-    from mudra.clips.loader import Place, TrainingClips
-    from mudra.datasets.opening import open_data
 
     data = write_bars(tmp_path / "data", {"train": 8})
     (data / "dataset.json").write_text(
@@ -294,7 +303,6 @@ def test_a_flip_swaps_the_classes_of_the_mirror_table(tmp_path):
     )
     recipe = tiny_recipe(augment={"flip": 1.0, "crop": None, "brightness": 0.0, "shift_time": False})
     _, manifest = open_data(recipe, str(data))
-    from mudra.clips.preprocessing import Preprocessing
 
     preprocessing = Preprocessing(recipe.clip, manifest.streams)
     flipped = TrainingClips(manifest, preprocessing, recipe.augment, seed=0)
@@ -310,9 +318,6 @@ def test_a_flip_swaps_the_classes_of_the_mirror_table(tmp_path):
 
 
 def test_nothing_drawn_is_what_evaluation_sees(bars):
-    from mudra.clips.loader import Place, TrainingClips
-    from mudra.clips.preprocessing import Preprocessing
-    from mudra.datasets.opening import open_data
 
     still = {"crop": None, "brightness": 0.0, "shift_time": False}
     for resize in ("stretch", "crop"):

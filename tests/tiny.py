@@ -1,6 +1,7 @@
 """A tiny data set and recipe that train in a second: bars that move left or right."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def bar(rng: np.random.Generator, label: str) -> np.ndarray:
     return frames
 
 
-def tiny_recipe(**sections: dict) -> Recipe:
+def tiny_recipe(**sections: Any) -> Recipe:
     """A recipe for the bars; keys given by section replace the defaults."""
     tree = {
         "data": {"kind": "folder"},
@@ -64,5 +65,5 @@ def tiny_recipe(**sections: dict) -> Recipe:
         "train": {"epochs": 2, "batch": 8, "workers": 0, "device": "cpu", "log_every": 1},
     }
     for section, values in sections.items():
-        tree[section] = {**tree.get(section, {}), **values}
+        tree[section] = {**tree.get(section, {}), **values} if isinstance(values, dict) else values
     return recipes.resolve(tree, "tiny", name="tiny")

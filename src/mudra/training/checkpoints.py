@@ -7,7 +7,7 @@
         manifest.json           size and SHA-256 of every file above
 
 A checkpoint is written beside, flushed and renamed: it is whole or it is not there. Reading one
-runs no code. No random state is kept, because what a step draws depends on its place alone.
+runs no code, and nothing is read that the manifest does not name. No random state is kept, because what a step draws depends on its place alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mudra.bundle import read_weights
+from mudra.bundle import read_json, read_weights, refuse_misfits
 from mudra.errors import ModelError
 from mudra.files import json_bytes, new_folder, told_as_output_error, write_flushed
 
@@ -32,6 +33,8 @@ PREFIX = "step-"
 MANIFEST = "manifest.json"
 STATE = "state.json"
 NEEDED = frozenset({"model.safetensors", "optimiser.safetensors", STATE})
+FILE_NAME = re.compile(r"[\w-]{1,64}\.(safetensors|json)", re.ASCII)
+KINDS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of a parameter
 
 # names of safetensors' format for what a training holds
 _DTYPES = {
@@ -105,18 +108,20 @@ def verify(path: Path) -> None:
         ModelError: a file is missing, or its size or content is not what was written.
     """
     try:
-        listed: dict[str, dict[str, Any]] = json.loads((path / MANIFEST).read_bytes())
-        names = set(listed)
-    except (OSError, ValueError, TypeError, RecursionError) as problem:
+        listed = read_json(path / MANIFEST)
+    except (OSError, ValueError) as problem:
         raise ModelError(
             f"{path}: its {MANIFEST} cannot be read ({problem}); this is no whole checkpoint."
         ) from None
-    if not names >= NEEDED:
+    if not isinstance(listed, dict) or not listed.keys() >= NEEDED:
         raise ModelError(f"{path}: its {MANIFEST} does not name all files of a checkpoint.")
-    for name in sorted(names):
+    for name in sorted(path.glob("*.safetensors")):
+        if name.name not in listed:
+            raise ModelError(f"{path}: {name.name!r} is not in its {MANIFEST}; do not use it.")
+    for name in sorted(listed):
         file = path / name
-        if Path(name).name != name:
-            raise ModelError(f"{path}: its {MANIFEST} names {name!r}, which lies elsewhere; do not use it.")
+        if not FILE_NAME.fullmatch(name):
+            raise ModelError(f"{path}: its {MANIFEST} names {name!r}, which is none of its files; do not use it.")
         if not file.is_file() or file.is_symlink() or _fingerprint(file) != listed[name]:
             raise ModelError(f"{file}: missing, or not what was written; use an earlier checkpoint.")
 
@@ -125,17 +130,21 @@ def read(path: Path) -> Saved:
     """Read a checkpoint after verifying it.
 
     Raises:
-        ModelError: it is not whole.
+        ModelError: it is not whole, or its parts do not belong together.
     """
     verify(path)
-    ema = path / "ema.safetensors"
-    return Saved(
+    ema, optimiser = path / "ema.safetensors", path / "optimiser.safetensors"
+    saved = Saved(
         path=path,
         model=read_weights(path / "model.safetensors"),
         ema=read_weights(ema) if ema.exists() else None,
-        optimiser=read_weights(path / "optimiser.safetensors"),
-        state=json.loads((path / STATE).read_bytes()),
+        optimiser=read_weights(optimiser),
+        state=_read_state(path / STATE),
     )
+    if saved.ema is not None:
+        refuse_misfits(saved.ema, saved.model, ema)
+    refuse_misfits(saved.optimiser, _optimiser_of(saved), optimiser)
+    return saved
 
 
 def steps(root: Path) -> list[int]:
@@ -199,6 +208,37 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, flat: 
         # torch keeps step counts on the CPU, except where the fused update wants them beside the weights
         beside = kind != "step" or optimiser.defaults.get("fused")
         optimiser.state.setdefault(place, {})[kind] = value.to(place.device if beside else "cpu", copy=True)
+
+
+def _read_state(file: Path) -> dict[str, Any]:
+    """The counters and the like: plain, finite numbers. Facts are compared by who restores them."""
+    try:
+        state = read_json(file)
+    except (OSError, ValueError) as problem:
+        raise ModelError(f"{file}: cannot be read as JSON ({problem}); use an earlier checkpoint.") from None
+    parts = ("facts", "counters", "schedule", "scaler")
+    if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in parts):
+        raise ModelError(f"{file}: expected {', '.join(parts)}, each with keys; use an earlier checkpoint.")
+    for part in parts[1:]:
+        for name, value in state[part].items():
+            if not isinstance(value, (int, float, type(None))):
+                raise ModelError(
+                    f"{file}, {part}: found {value!r} for {name!r}; expected a number; use an earlier checkpoint."
+                )
+    for name in ("step", "best_step"):
+        if not isinstance(state["counters"].get(name), int):
+            raise ModelError(f"{file}, counters: expected a whole {name!r}; use an earlier checkpoint.")
+    return state
+
+
+def _optimiser_of(saved: Saved) -> dict[str, Tensor]:
+    """Tensors like those that the optimiser keeps: of a parameter all kinds, or none before its first step."""
+    names = {key.partition(".")[2] for key in saved.optimiser} & saved.model.keys()
+    return {
+        f"{kind}.{name}": torch.zeros(()) if kind == "step" else saved.model[name]
+        for name in names
+        for kind in KINDS
+    }
 
 
 def _safetensors(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:

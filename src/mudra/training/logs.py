@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from mudra.files import told_as_output_error
+from mudra.files import replace_file, told_as_output_error
 
 COLUMNS = ("step", "epoch", "split", "loss", "lr", "grad_norm", "clips_per_second")
 
@@ -26,7 +26,7 @@ class Log:
         self,
         path: Path,
         tasks: Sequence[str],
-        tensorboard: Path | None,
+        tensorboard: Path,
         from_step: int = 0,
         from_epoch: int = 0,
         *,
@@ -40,12 +40,17 @@ class Log:
             return
         with told_as_output_error(path):
             kept = _rows_until(path, from_step, from_epoch) if path.exists() else []
-            self._file = path.open("w", newline="", encoding="utf-8")
+            replace_file(path, self._text(kept))
+            self._file = path.open("a", newline="", encoding="utf-8")
             self._csv = csv.DictWriter(self._file, self.columns, restval="")
-            self._csv.writeheader()
-            self._csv.writerows({name: row.get(name, "") for name in self.columns} for row in kept)
-            self._file.flush()
-        self._board = _board(tensorboard, from_step) if tensorboard else None
+            self._board = _board(tensorboard, from_step)
+
+    def _text(self, rows: list[dict[str, str]]) -> bytes:
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, self.columns, restval="", extrasaction="ignore")
+        table.writeheader()
+        table.writerows(rows)
+        return text.getvalue().encode()
 
     def row(self, **values: Any) -> None:
         """Write one row; keys are columns."""
@@ -55,7 +60,6 @@ class Log:
         with told_as_output_error(self.path):
             self._csv.writerow(told)
             self._file.flush()
-        if self._board is not None:
             for name, value in values.items():
                 if isinstance(value, float):
                     self._board.add_scalar(f"{name}/{values['split']}", value, values["step"])
@@ -63,9 +67,9 @@ class Log:
     def close(self) -> None:
         """Flush and close both."""
         if self._file is not None:
-            self._file.close()
-        if self._board is not None:
-            self._board.close()
+            with told_as_output_error(self.path):
+                self._file.close()
+                self._board.close()
 
 
 def _rows_until(path: Path, step: int, epoch: int) -> list[dict[str, str]]:

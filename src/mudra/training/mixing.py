@@ -165,9 +165,7 @@ def mix(
         for name, x in streams.items()
     }
     share = kept(plan, height, width)
-    soft = {
-        task: mix_targets(share, own(y), partners(y), classes[task], task) for task, y in targets.items()
-    }
+    soft = {task: mix_targets(share, own(y), partners(y), classes[task], task) for task, y in targets.items()}
     return mixed, soft
 
 

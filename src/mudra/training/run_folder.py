@@ -149,7 +149,7 @@ class RunFolder:
         """The status as last written; {} where there is none."""
         try:
             status: dict[str, Any] = json.loads((self.path / "status.json").read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         except ValueError as problem:
             raise DataError(

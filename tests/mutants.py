@@ -1,0 +1,261 @@
+"""Does a test notice when a promise is broken? Each mutant sabotages one; a test must fail with it.
+
+    python tests/mutants.py                     # all, one after the other; exit code 1 if one is missed
+    python tests/mutants.py --only resume       # those whose promise contains a word
+    python tests/mutants.py --list
+
+The sabotage is done in a copy of src; nothing of the project is touched. A mutant whose text is no longer
+in the source is an error, so the list cannot rot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A promise, the sabotage that breaks it, and the tests that must notice."""
+
+    promise: str
+    file: str
+    before: str
+    after: str
+    tests: str
+    only: str = ""
+
+
+STOPS, FILES, RANKS, TRAINING = (
+    "tests/test_stops.py", "tests/test_files.py", "tests/test_ranks.py", "tests/test_training.py",
+)  # fmt: skip
+LOOP, STEP = "training/loop.py", "training/step.py"
+SAVED, TEAM = "training/checkpoints.py", "training/ranks.py"
+
+MUTANTS = [
+    # 1, 16-18: checkpoints
+    Mutant("kill: written in place, not beside", "files.py",
+           'return path.with_name(f".{path.name}.{os.getpid()}.tmp")\n\n\ndef _writes',
+           "return path\n\n\ndef _writes", f"{FILES} {STOPS}", "killed or order or flushed"),
+    Mutant("kill: a half-written folder gets its name", "files.py",
+           "            yield beside\n            for file", "            os.replace(beside, path)\n            beside = path\n"
+           "            yield beside\n            for file", f"{FILES} {STOPS}", "error_at_any or killed"),
+    Mutant("power cut: content is not flushed", "files.py",
+           "        os.fsync(handle)\n    finally:\n        os.close(handle)\n\n\ndef sweep",
+           "        pass\n    finally:\n        os.close(handle)\n\n\ndef sweep", FILES, "flushed"),
+    Mutant("power cut: the folder is not flushed", "files.py",
+           '    if os.name == "posix":\n        _flush(folder)', "    pass", FILES, "flushed"),
+    Mutant("disk full: the old file is emptied first", "files.py",
+           "            write_flushed(beside, [content])\n            os.replace(beside, path)",
+           "            path.write_bytes(b'')\n            write_flushed(beside, [content])\n"
+           "            os.replace(beside, path)", "tests/test_manifest.py", "failed_write"),
+    Mutant("disk full: the error of the background is swallowed", "training/saving.py",
+           "self._failure = problem", "pass", STOPS, "disk"),
+    Mutant("disk full: what was set aside is not brought back", SAVED,
+           "    finally:\n        recover(root)", "    finally:\n        pass", FILES, "error_at_any"),
+    Mutant("orphans are left", "files.py", "        removed.append(beside)", "        continue", FILES, "swept"),
+    Mutant("a living writer's file is swept", "files.py",
+           "    if process == os.getpid():\n        return False\n    try:",
+           "    return False\n    try:", FILES, "swept"),
+    Mutant("newest: hashes are not compared", SAVED,
+           "or _fingerprint(file) != listed[name]", "", FILES, "damage"),
+    Mutant("newest: by date", SAVED, "return sorted(int(number) for number in numbers if number.isdecimal())",
+           "return sorted((int(n) for n in numbers if n.isdecimal()), "
+           "key=lambda n: folder_of(root, n).stat().st_mtime)", FILES, "not_by_its_date"),
+    Mutant("newest broken: starts again at step 0 silently", "training/train.py",
+           "    if not checkpoints.steps(run.checkpoints) and run.read_status().get(\"step\", 0) == 0:",
+           "    if not checkpoints.steps(run.checkpoints):", STOPS, "never_starts_again"),
+    # 2, 3: resume
+    Mutant("resume: the optimiser is forgotten", LOOP,
+           "        checkpoints.restore_optimiser(self.stepper.optimiser, self.model, saved.optimiser)\n", "",
+           STOPS, "same_bits and interrupted"),
+    Mutant("resume: the schedule is forgotten", LOOP,
+           '        self.schedule.load_state_dict(saved.state["schedule"])\n', "", STOPS, "same_bits and interrupted"),
+    Mutant("resume: the averaged weights are forgotten", LOOP,
+           "            self.average.weights = {name: x.to(self.team.device) for name, x in saved.ema.items()}\n", "",
+           STOPS, "same_bits and interrupted"),
+    Mutant("resume: the average's age is forgotten", LOOP,
+           "            self.average.updates = self.counters.updates\n", "", STOPS, "same_bits and interrupted"),
+    Mutant("resume: the scaler is forgotten", LOOP,
+           '        self.stepper.scaler.load_state_dict(saved.state["scaler"])\n', "", STOPS, "scaler"),
+    Mutant("resume: best score and early stopping are forgotten", LOOP,
+           'self.counters = Counters(**saved.state["counters"])',
+           'self.counters = Counters(**{k: v for k, v in saved.state["counters"].items() '
+           'if k in ("step", "judged", "updates")})', STOPS, "same_bits and interrupted"),
+    Mutant("resume: begins the epoch again", LOOP,
+           "order, epoch, self.settings.batch, self.settings.accumulate, first, self.team.share",
+           "order, epoch, self.settings.batch, self.settings.accumulate, 0, self.team.share",
+           STOPS, "every_clip or same_bits"),
+    Mutant("resume: dropout is drawn from wherever the generator stands", STEP,
+           "        seed_step(self.settings.seed, step, self.team.rank)\n", "", STOPS, "same_bits and interrupted"),
+    Mutant("resume: a sample depends on who reads it", "clips/loader.py",
+           "rng = np.random.default_rng([self.seed, place.epoch, place.position])", "rng = np.random.default_rng()",
+           TRAINING, "same_seed or workers"),
+    Mutant("resume: every epoch draws the same", "clips/loader.py",
+           "rng = np.random.default_rng([self.seed, place.epoch, place.position])",
+           "rng = np.random.default_rng([self.seed, place.position])", TRAINING, "epochs_differ"),
+    Mutant("resume: another recipe is taken", "training/train.py", "    if changed:\n", "    if False:\n",
+           f"{STOPS} {TRAINING}", "other_settings or another_recipe"),
+    Mutant("resume: other data is taken", LOOP, "            if before != now:\n", "            if False:\n",
+           STOPS, "other_data"),
+    Mutant("a validation that was stopped counts as judged", LOOP,
+           "            while not self.finished:\n",
+           "            self.counters.judged = self.counters.step // self.epoch_steps\n"
+           "            while not self.finished:\n", STOPS, "during_validation"),
+    # 4, 5: nothing hostile runs
+    Mutant("hostile: weights that are no safetensors are unpickled", "bundle.py",
+           "    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as problem:",
+           "    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as problem:\n"
+           "        return torch.load(path, weights_only=False)", "tests/test_hostile.py"),
+    Mutant("hostile: a kind is imported before it is looked up", "recipe.py",
+           "    table = KINDS[section]\n    if not",
+           "    table = KINDS[section]\n    try:\n        importlib.import_module(str(kind).partition(':')[0].rpartition('.')[0] "
+           "or str(kind).partition(':')[0])\n    except Exception:\n        pass\n    if not", "tests/test_hostile.py"),
+    # 6-8: data
+    Mutant("leak: groups are split at random", "clips/splits.py",
+           "    names, unit_of = np.unique(np.asarray(units, dtype=object), return_inverse=True)\n    if len(names)",
+           "    units = [f'{unit} {at}' for at, unit in enumerate(units)]\n"
+           "    names, unit_of = np.unique(np.asarray(units, dtype=object), return_inverse=True)\n    if len(names)",
+           "tests/test_splits.py", "never_crosses"),
+    # 9: not finite
+    Mutant("not finite: looked for after the update", STEP,
+           "        if not math.isfinite(loss) or not (math.isfinite(norm) or overflowed):",
+           "        self.scaler.step(self.optimiser)\n"
+           "        if not math.isfinite(loss) or not (math.isfinite(norm) or overflowed):",
+           TRAINING, "not_finite"),
+    Mutant("not finite: looked for when logging only", STEP,
+           "        if not math.isfinite(loss) or not (math.isfinite(norm) or overflowed):",
+           "        if step % 10 == 0 and (not math.isfinite(loss) or not (math.isfinite(norm) or overflowed)):",
+           TRAINING, "not_finite"),
+    # 10: stops
+    Mutant("stop: the processes do not agree", LOOP,
+           "        if not self.team.any(bool(self.stops.reason)):", "        if not self.stops.reason:",
+           RANKS, "stopped_goes_on"),
+    Mutant("stop: nothing is saved", LOOP,
+           "        except StoppedError:\n            self.save()\n", "        except StoppedError:\n",
+           STOPS, "signal"),
+    Mutant("stop: the exit code says success", "errors.py", "    exit_code = 75", "    exit_code = 0", STOPS, "signal"),
+    Mutant("stop: status.json is not written", "training/train.py",
+           '            run.status("stopped", run.last_step, problem.exit_code, str(problem))\n', "            pass\n",
+           STOPS, "signal"),
+    Mutant("stop: a restart of the stopped launch goes on", "training/train.py",
+           '    if state == "stopped" and _restarted(run):', "    if False:", RANKS, "own_launch"),
+    # 15: undecodable clips
+    Mutant("undecodable: evaluation passes over it", "training/evaluation.py",
+           "for clip, reason in () if self.tolerant else batch.failures:", "for clip, reason in ():",
+           TRAINING, "never_replaced"),
+    Mutant("undecodable: any share is tolerated", LOOP,
+           "        if self.counters.unreadable > self.settings.decode_failures * looked_at:", "        if False:",
+           f"{TRAINING} {RANKS}", "tolerated or undecodable"),
+    Mutant("undecodable: not listed", LOOP, "            self.run.list_unreadable(failures)\n", "            pass\n",
+           TRAINING, "tolerated_counted"),
+    # 19: loader processes
+    Mutant("hung loader: waits for ever", "clips/loader.py",
+           "self._watch.hung(self._limit) is None:\n", "True:\n", STOPS, "hangs"),
+    Mutant("dead loader: the clip is not named", "clips/watch.py",
+           "        self.watch.at(place.clip)\n", "", STOPS, "process_that_dies"),
+    Mutant("hung loader: the process is left behind", "clips/watch.py",
+           "                child.kill()\n                child.join()\n", "                pass\n", STOPS, "hangs"),
+    # 20, 27-29: many processes
+    Mutant("evaluation: padded to whole rounds", "training/evaluation.py",
+           "        self.places = places[team.rank :: team.size]\n",
+           "        places += places[: -len(places) % team.size]\n"
+           "        self.places = places[team.rank :: team.size]\n", RANKS, "counts_every_clip"),
+    Mutant("accumulation: means of means", STEP,
+           "self.loss(logits, targets).total(weights)", "self.loss(logits, targets).total()", RANKS, "add_up"),
+    Mutant("processes: the gradient is a mean, not the sum", STEP,
+           "self.scaler.scale(total * self.team.size)", "self.scaler.scale(total)", RANKS, "add_up"),
+    Mutant("processes: the loss's weight is each one's own", STEP,
+           "{task: self.team.add(weight) for task, weight", "{task: weight for task, weight", RANKS, "add_up"),
+    Mutant("processes: partners come from one's own clips", STEP,
+           "        if self.team.size == 1:\n            return own\n        shares",
+           "        return own\n        shares", RANKS, "add_up"),
+    Mutant("processes: one without clips stays away", STEP,
+           "        if empty and self.team.size == 1:", "        if empty:", RANKS, "add_up"),
+    Mutant("restart: begins anew", "training/train.py",
+           "        resume = resume or team.agree(lambda: _restarted(run))\n", "", RANKS, "restart_goes_on"),
+    Mutant("environment: half of it is taken as none", TEAM, "    if missing:\n", "    if missing:\n"
+           "        yield Team(choose_device(wanted))\n        return\n    if missing:\n", RANKS, "half_an"),
+    # 40: the lock
+    Mutant("two processes share a run", "training/run_folder.py",
+           "                    fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "                    pass\n",
+           STOPS, "share_a_run"),
+    # 8, 22-24
+    Mutant("labels: numbered by the data at hand", "datasets/opening.py",
+           "            numbers[manifest.labels[task] == number] = number_of[old[number]]\n", "            pass\n",
+           TRAINING, "label_map"),
+    Mutant("two softmaxes", "training/losses.py", "            log_p_BC = torch.log_softmax(logits[task], dim=1, dtype=wide)",
+           "            log_p_BC = torch.log_softmax(torch.softmax(logits[task], 1), dim=1, dtype=wide)",
+           "tests/test_losses.py", "perfect_logits"),
+    Mutant("a flip keeps the class", "clips/loader.py", "        if drawn.flip:\n", "        if False:\n",
+           TRAINING, "flip_swaps"),
+    Mutant("stages: the second forgets the first", "training/train.py",
+           "            init_from = stage.path\n", "            pass\n", STOPS, "stages_follow"),
+]  # fmt: skip
+
+
+def run(mutant: Mutant, home: Path) -> tuple[bool, float]:
+    """Whether the tests noticed, and how long that took.
+
+    Raises:
+        ValueError: the text that the mutant changes is not in the source, or not once.
+    """
+    copy = home / "src"
+    shutil.copytree(ROOT / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    file = copy / "mudra" / mutant.file
+    text = file.read_text("utf-8")
+    if text.count(mutant.before) != 1:
+        raise ValueError(
+            f"{mutant.promise}: its text stands {text.count(mutant.before)} times in {mutant.file}"
+        )
+    file.write_text(text.replace(mutant.before, mutant.after), "utf-8")
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests.split()]
+    command += ["-k", mutant.only] if mutant.only else []
+    environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
+    begun = time.monotonic()
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    if done.returncode not in (0, 1):  # no test was collected, or the sabotage is no Python
+        raise ValueError(f"{mutant.promise}: pytest ended with {done.returncode}: {done.stdout[-400:]}")
+    return done.returncode == 1, time.monotonic() - begun
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default="", help="mutants whose promise contains this")
+    parser.add_argument("--list", action="store_true", help="name the mutants and stop")
+    arguments = parser.parse_args()
+    chosen = [mutant for mutant in MUTANTS if arguments.only in mutant.promise]
+    caught = 0
+    for mutant in chosen:
+        if arguments.list:
+            print(f"{mutant.promise}  ({mutant.file})")
+            continue
+        with tempfile.TemporaryDirectory() as home:
+            try:
+                noticed, took = run(mutant, Path(home))
+            except (ValueError, subprocess.TimeoutExpired) as problem:
+                print(f"ERROR   {mutant.promise}: {problem}", flush=True)
+                continue
+        caught += noticed
+        print(f"{'caught' if noticed else 'MISSED'}  {took:5.1f} s  {mutant.promise}", flush=True)
+    if arguments.list:
+        return 0
+    print(f"{caught} of {len(chosen)} mutants caught")
+    return 0 if caught == len(chosen) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
