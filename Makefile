@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= mudra-demo
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow mutants bench clean
 
 demo: .venv/.installed        ## make clips, train, evaluate, report, recognise a file
 	$(BIN)/mudra demo --out $(OUT)
@@ -18,6 +18,9 @@ test: .venv/.developer        ## linters, type checker and the quick tests
 
 test-slow: .venv/.developer   ## the long tests as well: minutes each
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow or not slow" --timeout 3600
+
+mutants: .venv/.developer     ## break each promise in turn: does a test notice?
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py
 
 bench: .venv/.bench           ## all benchmarks; tables go to benchmarks/results
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

@@ -47,8 +47,10 @@ MUTANTS = [
            'return path.with_name(f".{path.name}.{os.getpid()}.tmp")\n\n\ndef _writes',
            "return path\n\n\ndef _writes", f"{FILES} {STOPS}", "killed or order or flushed"),
     Mutant("kill: a half-written folder gets its name", "files.py",
-           "            yield beside\n            for file", "            os.replace(beside, path)\n            beside = path\n"
-           "            yield beside\n            for file", f"{FILES} {STOPS}", "error_at_any or killed"),
+           "            yield beside\n            for file",
+           "            os.replace(beside, path)\n            beside = path\n"
+           "            yield beside\n            for file",
+           f"{FILES} {STOPS}", "error_at_any or killed"),
     Mutant("power cut: content is not flushed", "files.py",
            "        os.fsync(handle)\n    finally:\n        os.close(handle)\n\n\ndef sweep",
            "        pass\n    finally:\n        os.close(handle)\n\n\ndef sweep", FILES, "flushed"),
@@ -61,7 +63,7 @@ MUTANTS = [
     Mutant("disk full: the error of the background is swallowed", "training/saving.py",
            "self._failure = problem", "pass", STOPS, "disk"),
     Mutant("disk full: what was set aside is not brought back", SAVED,
-           "    finally:\n        recover(root)", "    finally:\n        pass", FILES, "error_at_any"),
+           "    finally:\n        recover(root)", "    finally:\n        pass", FILES, "same_step"),
     Mutant("orphans are left", "files.py", "        removed.append(beside)", "        continue", FILES, "swept"),
     Mutant("a living writer's file is swept", "files.py",
            "    if process == os.getpid():\n        return False\n    try:",
@@ -118,8 +120,8 @@ MUTANTS = [
            "        return torch.load(path, weights_only=False)", "tests/test_hostile.py"),
     Mutant("hostile: a kind is imported before it is looked up", "recipe.py",
            "    table = KINDS[section]\n    if not",
-           "    table = KINDS[section]\n    try:\n        importlib.import_module(str(kind).partition(':')[0].rpartition('.')[0] "
-           "or str(kind).partition(':')[0])\n    except Exception:\n        pass\n    if not", "tests/test_hostile.py"),
+           "    table = KINDS[section]\n    try:\n        importlib.import_module(str(kind).partition(':')[0])\n"
+           "    except Exception:\n        pass\n    if not", "tests/test_hostile.py"),
     # 6-8: data
     Mutant("leak: groups are split at random", "clips/splits.py",
            "    names, unit_of = np.unique(np.asarray(units, dtype=object), return_inverse=True)\n    if len(names)",
@@ -193,7 +195,8 @@ MUTANTS = [
     Mutant("labels: numbered by the data at hand", "datasets/opening.py",
            "            numbers[manifest.labels[task] == number] = number_of[old[number]]\n", "            pass\n",
            TRAINING, "label_map"),
-    Mutant("two softmaxes", "training/losses.py", "            log_p_BC = torch.log_softmax(logits[task], dim=1, dtype=wide)",
+    Mutant("two softmaxes", "training/losses.py",
+           "            log_p_BC = torch.log_softmax(logits[task], dim=1, dtype=wide)",
            "            log_p_BC = torch.log_softmax(torch.softmax(logits[task], 1), dim=1, dtype=wide)",
            "tests/test_losses.py", "perfect_logits"),
     Mutant("a flip keeps the class", "clips/loader.py", "        if drawn.flip:\n", "        if False:\n",

@@ -107,6 +107,16 @@ def test_an_error_at_any_call_of_a_save_damages_nothing(tmp_path, monkeypatch):
     assert injected == total
 
 
+def test_a_save_over_the_same_step_that_fails_leaves_the_first(tmp_path, monkeypatch):
+    path = save(tmp_path, 2)
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    Calls(monkeypatch, fails=5)
+    with pytest.raises(OutputError):
+        save(tmp_path, 2)
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("limit", [0, 1, 100, 300, 5000])
 def test_a_real_limit_of_the_system_is_an_output_error(tmp_path, limit):
     """EFBIG from the system itself, as with `ulimit -f`."""

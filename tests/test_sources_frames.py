@@ -93,7 +93,7 @@ def test_mixed_names_are_ordered_by_number(tmp_path):
     assert FrameFolder(folder, fps=1).read(everything).values[:, 0, 0, 0].tolist() == [0, 5, 10, 15, 20]
 
 
-def test_a_missing_number_is_named_and_and_nothing_shifts(tmp_path):
+def test_a_missing_number_is_named_and_nothing_shifts(tmp_path):
     folder = folder_of(tmp_path / "f", [f"{number:05d}.jpg" for number in range(1, 13) if number != 7])
     with pytest.raises(DataError, match=r"f: 00007\.jpg is missing between 00001\.jpg and 00012\.jpg"):
         FrameFolder(folder, fps=12).read(everything)

@@ -7,7 +7,8 @@
         manifest.json           size and SHA-256 of every file above
 
 A checkpoint is written beside, flushed and renamed: it is whole or it is not there. Reading one
-runs no code, and nothing is read that the manifest does not name. No random state is kept, because what a step draws depends on its place alone.
+runs no code, and nothing is read that the manifest does not name. No random state is kept, because
+what a step draws depends on its place alone.
 """
 
 from __future__ import annotations
@@ -115,13 +116,17 @@ def verify(path: Path) -> None:
         ) from None
     if not isinstance(listed, dict) or not listed.keys() >= NEEDED:
         raise ModelError(f"{path}: its {MANIFEST} does not name all files of a checkpoint.")
-    for name in sorted(path.glob("*.safetensors")):
-        if name.name not in listed:
-            raise ModelError(f"{path}: {name.name!r} is not in its {MANIFEST}; do not use it.")
+    for file in path.glob("*.safetensors"):
+        if file.name not in listed:
+            raise ModelError(
+                f"{path}: its {MANIFEST} does not name {file.name!r}, which lies here; do not use it."
+            )
     for name in sorted(listed):
         file = path / name
         if not FILE_NAME.fullmatch(name):
-            raise ModelError(f"{path}: its {MANIFEST} names {name!r}, which is none of its files; do not use it.")
+            raise ModelError(
+                f"{path}: its {MANIFEST} names {name!r}, which is none of its files; do not use it."
+            )
         if not file.is_file() or file.is_symlink() or _fingerprint(file) != listed[name]:
             raise ModelError(f"{file}: missing, or not what was written; use an earlier checkpoint.")
 

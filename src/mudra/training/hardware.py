@@ -80,7 +80,7 @@ def environment(seed: int) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpus": gpus,
@@ -99,7 +99,7 @@ def _multiplies_bf16(device: torch.device) -> bool:
     return bool({"avx512_bf16", "amx_bf16"} & set(_told_of_processor("flags").split()))
 
 
-def _processor() -> str:
+def processor_name() -> str:
     """The processor's name, where the system tells it."""
     return _told_of_processor("model name") or platform.processor() or platform.machine()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mudra.bundle import read_json
 from mudra.errors import DataError, ModelError, UsageError
 from mudra.files import replace_file, sweep, told_as_output_error, write_json
 from mudra.recipe import Recipe, read_yaml, resolve, write_yaml
@@ -148,22 +148,26 @@ class RunFolder:
     def read_status(self) -> dict[str, Any]:
         """The status as last written; {} where there is none."""
         try:
-            status: dict[str, Any] = json.loads((self.path / "status.json").read_bytes())
+            status = read_json(self.path / "status.json")
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except ValueError as problem:
             raise DataError(
                 f"{self.path / 'status.json'}: not JSON ({problem}). Remove it and resume."
             ) from None
+        if not isinstance(status, dict) or not isinstance(status.get("step", 0), int):
+            raise DataError(
+                f"{self.path / 'status.json'}: expected a state and a step, found other JSON. Remove it and resume."
+            )
         return status
 
     def read_environment(self) -> dict[str, Any]:
         """Versions, hardware and where the data lay; {} where the file is missing."""
         try:
-            environment: dict[str, Any] = json.loads((self.path / "environment.json").read_bytes())
+            environment = read_json(self.path / "environment.json")
         except (FileNotFoundError, ValueError):
             return {}
-        return environment
+        return environment if isinstance(environment, dict) else {}
 
     def copy_to(self, out: Path) -> RunFolder:
         """Another folder that describes the same run, for judging it without touching the first."""
@@ -185,6 +189,8 @@ class RunFolder:
             raise ModelError(
                 f"{self.path}: expected a run, but it holds no recipe.yaml. Give --out of a training."
             ) from None
+        except UnicodeDecodeError as problem:
+            raise ModelError(f"{self.recipe}: not a text in UTF-8 ({problem}). Copy the run again.") from None
         title = text.partition("\n")[0].removeprefix("# ").partition(",")[0]
         return resolve(read_yaml(text, str(self.recipe)), str(self.recipe), name=title)
 

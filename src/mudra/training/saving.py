@@ -11,7 +11,9 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mudra.training import checkpoints
@@ -95,4 +97,13 @@ class Saver:
         if own is None or own.shape != tensor.shape or own.dtype != tensor.dtype:
             own = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
             self._copies[file, name] = own
-        return own.copy_(tensor.detach(), non_blocking=True)
+        if tensor.is_cuda:
+            return own.copy_(tensor.detach(), non_blocking=True)
+        # one plain copy: torch's threads wait for each other, which costs more where the cores are busy
+        np.copyto(_bytes(own), _bytes(tensor))
+        return own
+
+
+def _bytes(tensor: Tensor) -> NDArray[np.uint8]:
+    """A tensor's memory, or that of a copy in one piece where it lies scattered."""
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
