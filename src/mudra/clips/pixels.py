@@ -34,17 +34,24 @@ def resize(frames: NDArray[np.uint8], height: int, width: int, box: Box | None =
     return out
 
 
-def normalise(frames: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
+def normalise(
+    frames: NDArray[np.uint8],
+    mean: Sequence[float],
+    std: Sequence[float],
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
     """Scale 0..255 to 0..1, take off the mean, divide by the deviation, channels first.
 
     Args:
         frames: uint8 [T,H,W,3].
         mean, std: of each channel, on the scale 0..1.
+        out: where to put the result, float32 [T,3,H,W]; filling a larger array directly saves a copy.
     Returns:
-        float32 [T,3,H,W].
+        float32 [T,3,H,W]; `out` where it is given.
     """
     count, height, width, channels = frames.shape
-    out = np.empty((count, channels, height, width), np.float32)
+    if out is None:
+        out = np.empty((count, channels, height, width), np.float32)
     for channel, (centre, spread) in enumerate(zip(mean, std, strict=True)):
         plane = out[:, channel]
         np.multiply(frames[..., channel], np.float32(1 / (255 * spread)), out=plane)

@@ -6,6 +6,7 @@ travels in the bundle: the recogniser that was evaluated is the recogniser that 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,15 +81,14 @@ class Preprocessing:
         Returns:
             float32 [V,T,3,size,size].
         """
-        settings = self.settings
+        settings, size = self.settings, self.settings.size
         height, width = frames.shape[1:3]
-        looks = []
-        for part in np.split(frames, views.clips):
-            for crop in range(views.crops):
-                box = view_box(height, width, settings.resize, settings.shorter_side, crop, views.crops)
-                small = resize(part, settings.size, settings.size, box)
-                looks.append(normalise(small, settings.mean, settings.std))
-        return np.stack(looks)
+        parts = np.split(frames, views.clips)
+        looks = np.empty((views.clips * views.crops, len(parts[0]), 3, size, size), np.float32)
+        for look, (part, crop) in zip(looks, product(parts, range(views.crops)), strict=True):
+            box = view_box(height, width, settings.resize, settings.shorter_side, crop, views.crops)
+            normalise(resize(part, size, size, box), settings.mean, settings.std, look)
+        return looks
 
     def _stream(self, clip: Clip, name: str, views: Views) -> Stream:
         """The frames of every place in time, chosen in one pass over the file."""

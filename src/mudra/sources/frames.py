@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +21,7 @@ from mudra.sources.moments import check_bounds, check_count, picked, regular_tim
 from mudra.types import Choose, Stream, StreamKind
 
 _PICTURES = (".jpg", ".jpeg", ".png")
-_LAST_NUMBER = re.compile(r"(\d+)\D*$", re.ASCII)
+_LAST_NUMBER = re.compile(r"(\d+)(?=\D*$)", re.ASCII)
 _MOST_DIGITS = 18
 _WHERE_FPS = 'write it into dataset.json: {"streams": {"NAME": {"fps": 12}}}.'
 
@@ -99,34 +100,37 @@ class FrameFolder:
         """The names of the pictures, by number."""
         place = named(self.path)
         try:
-            found = [
+            found = sorted(
                 name for name in os.listdir(self.path) if name.lower().endswith(_PICTURES) and name[0] != "."
-            ]
+            )
         except (OSError, ValueError) as problem:
             raise DataError(
                 f"{place}: cannot be listed ({problem}); expected a folder of pictures."
             ) from None
         check_count(len(found), self.limits, place)
+        if not found:
+            raise DataError(
+                f"{place}: holds no .jpg or .png pictures; extract the frames, or leave this clip out."
+            )
+        first = self._number(found[0])
+        if found == _renumbered(found[0], range(first, first + len(found))):  # the usual case
+            return found
         numbered: dict[int, str] = {}
         for name in found:
             number = self._number(name)
             if number in numbered:
-                twice = ", ".join(sorted(named(Path(n)) for n in (numbered[number], name)))
+                twice = ", ".join(sorted(named(n) for n in (numbered[number], name)))
                 raise DataError(
                     f"{place}: number {number} is there twice ({twice}); keep one clip per folder."
                 )
             numbered[number] = name
-        if not numbered:
-            raise DataError(
-                f"{place}: holds no .jpg or .png pictures; extract the frames, or leave this clip out."
-            )
         in_order = sorted(numbered)
         if in_order[-1] - in_order[0] >= len(in_order):
             gap = next(n for n, after in pairwise(in_order) if after > n + 1) + 1
-            missing = (_renumbered(numbered[in_order[0]], gap), numbered[in_order[0]], numbered[in_order[-1]])
-            what, first, last = (named(Path(name)) for name in missing)
+            ends = numbered[in_order[0]], numbered[in_order[-1]]
+            missing, begin, end = (named(name) for name in (*_renumbered(ends[0], [gap]), *ends))
             raise DataError(
-                f"{place}: {what} is missing between {first} and {last}; extract the frames again, or leave"
+                f"{place}: {missing} is missing between {begin} and {end}; extract the frames again, or leave"
                 " this clip out."
             )
         return [numbered[number] for number in in_order]
@@ -144,13 +148,13 @@ class FrameFolder:
         return int(found[1])
 
 
-def _renumbered(like: str, number: int) -> str:
-    """The name that picture `number` would have.
+def _renumbered(like: str, numbers: Iterable[int]) -> list[str]:
+    """The names that pictures of these numbers would have.
 
-    >>> _renumbered("img_00001.jpg", 7)
-    'img_00007.jpg'
+    >>> _renumbered("img_00001_rgb.jpg", [7, 8])
+    ['img_00007_rgb.jpg', 'img_00008_rgb.jpg']
     """
-    stem, _, suffix = like.rpartition(".")
-    return (
-        _LAST_NUMBER.sub(lambda m: m[0].replace(m[1], str(number).zfill(len(m[1])), 1), stem) + "." + suffix
-    )
+    stem, dot, suffix = like.rpartition(".")
+    head, digits, tail = _LAST_NUMBER.split(stem)
+    width, rest = len(digits), tail + dot + suffix
+    return [head + str(number).zfill(width) + rest for number in numbers]

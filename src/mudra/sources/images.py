@@ -25,7 +25,9 @@ _MOST_EXTRAS = 1024**2
 _AGAIN = "extract the frames again, or leave this clip out."
 
 
-def read_image(path: Path | str, kind: StreamKind, limits: Limits, out: NDArray[Any] | None = None) -> NDArray[Any]:
+def read_image(
+    path: Path | str, kind: StreamKind, limits: Limits, out: NDArray[Any] | None = None
+) -> NDArray[Any]:
     """Read one picture.
 
     JPEG goes through libjpeg-turbo directly, with the same settings and the same pixels as Pillow but
@@ -53,7 +55,9 @@ def read_image(path: Path | str, kind: StreamKind, limits: Limits, out: NDArray[
     return out
 
 
-def _jpeg(data: bytes, limits: Limits, path: Path | str, out: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
+def _jpeg(
+    data: bytes, limits: Limits, path: Path | str, out: NDArray[np.uint8] | None
+) -> NDArray[np.uint8] | None:
     """A JPEG as RGB; None if it is of a sort that only Pillow may know."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
