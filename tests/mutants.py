@@ -221,7 +221,8 @@ def run(mutant: Mutant, home: Path) -> tuple[bool, float]:
             f"{mutant.promise}: its text stands {text.count(mutant.before)} times in {mutant.file}"
         )
     file.write_text(text.replace(mutant.before, mutant.after), "utf-8")
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests.split()]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--timeout", "90"]
+    command += mutant.tests.split()
     command += ["-k", mutant.only] if mutant.only else []
     environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
     begun = time.monotonic()

@@ -171,7 +171,10 @@ def test_the_newest_whole_checkpoint_is_found_by_content(bars, tmp_path):
 def test_what_is_not_finite_stops_before_the_update(bars, tmp_path, monkeypatch, bad):
     real = Stepper._joined
 
+    models = []
+
     def poisoned(self, parts, counts, step):
+        models.append(self.model)
         streams, targets = real(self, parts, counts, step)
         if step == 4:
             streams["video"][0, 0, 0, 0, 0] = bad
@@ -181,6 +184,7 @@ def test_what_is_not_finite_stops_before_the_update(bars, tmp_path, monkeypatch,
     with pytest.raises(NonFiniteError, match=r"step 5: .* Clips of the step: train-") as problem:
         run(tiny_recipe(train={"save_every": 1}), bars, tmp_path / "run")
     assert problem.value.exit_code == 4
+    assert all(bool(torch.isfinite(x).all()) for x in models[-1].state_dict().values())
     kept = checkpoints.read(checkpoints.newest(tmp_path / "run" / "checkpoints")[0])
     assert kept.state["counters"]["step"] == 4
     assert all(bool(torch.isfinite(x).all()) for x in kept.model.values())

@@ -8,6 +8,10 @@ ICML 2021, arXiv:2102.05095. Two published forms of its class token are here:
     per_frame  one class token in each frame, treated as any token in both attentions; the frames' class
                tokens are averaged before the classifier.
 
+In place of temporal attention there may be retention (`temporal: retention`), which takes over every other part.
+A model with a class token per frame whose retention is causal can also be run frame by frame, `step`, at constant
+cost and with the answers of the whole clip.
+
 Departs from them: in the last layer only what the classifier reads (the class tokens) is computed; the
 logits are the same. Stochastic depth skips the temporal branch after `temporal_dense`, not before it.
 
@@ -17,8 +21,10 @@ L all tokens of a clip.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -36,6 +42,7 @@ from mudra.models.layers import (
     start_small,
 )
 from mudra.models.positions import resize_space, resize_time
+from mudra.models.retention import Retention, RetentionSettings, RetentionState
 from mudra.models.stems import ConvolutionStem, LinearStem, with_differences
 from mudra.settings import Settings
 
@@ -48,6 +55,8 @@ class TimeSformerSettings(Settings):
 
     attention: `divided` is time, then space; `joint` lets all tokens of the clip see each other;
         `space_only` looks at each frame alone and averages the frames.
+    temporal: what looks along time where that is divided from space. retention: how retention does.
+    time_positions: learned positions of the frames; a model that streams has none.
     class_token: see the top of this file.
     temporal_dense: a second linear layer after temporal attention, started at zero.
     mlp_ratio: hidden width of the MLP as a multiple of `width`.
@@ -57,7 +66,9 @@ class TimeSformerSettings(Settings):
     stem: `linear` cuts patches; `conv` is a pyramid of convolutions, better when training from scratch.
     frame_differences: show the stem each frame's change since the one before as well; `alone` shows
         nothing else, so that a few clips' backgrounds cannot be learned by heart.
-    pool: what the classifiers read: the class tokens, or the mean of all tokens (learns sooner from scratch).
+    pool: what the classifiers read of a frame: the class token, or the mean of all tokens (learns sooner from
+        scratch). readout: of which frames: their `mean`, the `last` one, or a mean `decayed` by `readout_decay`
+        a frame into the past; other than `mean` with a class token per frame only.
     init: `vit` is deviation 0.02 with positions and class token at 0, as large models start; `scaled` goes by
         each layer's width and starts the positions at random, without which small models hardly start.
     gradient_checkpointing: keep only the layers' inputs for the backward pass and compute the rest again.
@@ -71,6 +82,9 @@ class TimeSformerSettings(Settings):
     patch: Positive = 16
     mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
     attention: Literal["divided", "joint", "space_only"] = "divided"
+    temporal: Literal["attention", "retention"] = "attention"
+    retention: RetentionSettings = RetentionSettings()
+    time_positions: bool = True
     class_token: Literal["per_frame", "per_clip"] = "per_frame"
     temporal_dense: bool = False
     qkv_bias: bool = True
@@ -82,6 +96,8 @@ class TimeSformerSettings(Settings):
     stem: Literal["linear", "conv"] = "linear"
     frame_differences: bool | Literal["alone"] = False
     pool: Literal["class_token", "mean"] = "class_token"
+    readout: Literal["mean", "last", "decayed"] = "mean"
+    readout_decay: Annotated[float, Field(gt=0, lt=1)] = 0.8
     init: Literal["vit", "scaled"] = "vit"
     gradient_checkpointing: bool = False
     attention_method: AttentionMethod = "auto"
@@ -118,6 +134,30 @@ class TemporalBranch(nn.Module):
         return self.attention(self.norm(x_BTPD))
 
 
+class RetentionBranch(nn.Module):
+    """Each place looks along time by retention: norm, then retention. As TemporalBranch, and step by step."""
+
+    def __init__(self, settings: TimeSformerSettings) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(settings.width, settings.norm_eps)
+        self.retention = Retention(settings.retention, settings.width, settings.heads, bias=settings.qkv_bias)
+        self.closed = settings.retention.closed
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def start_closed(self) -> None:
+        """Let the branch add nothing at first, so that pretrained spatial layers see what they know."""
+        if self.closed:
+            for parameter in self.retention.projection.parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(self, x_BTPD: Tensor) -> Tensor:
+        return self.dropout(self.retention(self.norm(x_BTPD)))
+
+    def step(self, x_BPD: Tensor, state: RetentionState) -> Tensor:
+        """What is to be added to the next frame's tokens; `state` is moved on in place."""
+        return self.retention.step(self.norm(x_BPD), state)
+
+
 class Block(nn.Module):
     """One layer with a class token in each frame: time (unless `temporal` is None), space, MLP.
 
@@ -145,6 +185,13 @@ class Block(nn.Module):
         """The tokens after they have looked along time."""
         return x_BTND if self.temporal is None else x_BTND + self.drop_path(self.temporal(x_BTND))
 
+    def step(self, x_BND: Tensor, state: RetentionState, keep: int | None = None) -> Tensor:
+        """The next frame [B, N, D] of streams whose past is in `state`, which is moved on in place."""
+        assert isinstance(self.temporal, RetentionBranch)
+        x_B1ND = (x_BND + self.temporal.step(x_BND, state))[:, None]
+        x_B1ND = x_B1ND[:, :, :keep] + self.within_frames(x_B1ND, keep)
+        return (x_B1ND + self.mlp(self.norm_mlp(x_B1ND)))[:, 0]
+
     def within_frames(self, x_BTND: Tensor, keep: int | None) -> Tensor:
         """The spatial branch: the tokens of a frame see each other."""
         frames = self.norm_space(x_BTND).flatten(0, 1)
@@ -171,7 +218,49 @@ def make_block(settings: TimeSformerSettings, drop_path: float) -> Block:
     if settings.attention != "divided":
         return Block(settings, None, drop_path)
     kind = ClipTokenBlock if settings.class_token == "per_clip" else Block
-    return kind(settings, TemporalBranch(settings), drop_path)
+    branch = RetentionBranch if settings.temporal == "retention" else TemporalBranch
+    return kind(settings, branch(settings), drop_path)
+
+
+@dataclass
+class StreamState:
+    """What a TimeSformer remembers of some streams; of constant size, however long they last.
+
+    Attributes:
+        layers: the retention of each layer.
+        frame: the last frame [B, C, H, W] where the stem looks at differences.
+        total, weight: [B, D] and [B], what the readout has added up.
+    """
+
+    layers: list[RetentionState]
+    frame: Tensor | None
+    total: Tensor
+    weight: Tensor
+
+    @property
+    def seen(self) -> Tensor:
+        """Frames so far: int64 [B]."""
+        return self.layers[0].seen
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the state."""
+        return sum(x.numel() * x.element_size() for x in self._tensors())
+
+    def reset(self, streams: Tensor | slice = slice(None)) -> None:
+        """Forget the past of some streams, by default of all."""
+        for layer in self.layers:
+            layer.reset(streams)
+        self.total[streams] = 0
+        self.weight[streams] = 0
+
+    def clone(self) -> StreamState:
+        """A copy that other frames may follow."""
+        return copy.deepcopy(self)
+
+    def _tensors(self) -> list[Tensor]:
+        layers = [x for layer in self.layers for x in (layer.values, layer.keys, layer.seen)]
+        return [*layers, self.total, self.weight, *([] if self.frame is None else [self.frame])]
 
 
 class TimeSformer(nn.Module):
@@ -202,7 +291,7 @@ class TimeSformer(nn.Module):
         self.class_token = nn.Parameter(torch.zeros(settings.width))
         self.space_positions = nn.Parameter(torch.zeros(1 + self.grid[0] * self.grid[1], settings.width))
         self.time_positions: nn.Parameter | None = None
-        if settings.attention != "space_only":
+        if settings.attention != "space_only" and settings.time_positions:
             self.time_positions = nn.Parameter(torch.zeros(self.frames, settings.width))
         self.dropout = nn.Dropout(settings.dropout)
         steps = max(settings.depth - 1, 1)
@@ -217,7 +306,7 @@ class TimeSformer(nn.Module):
                 if positions is not None:
                     nn.init.normal_(positions, std=0.3)
         for module in self.modules():
-            if isinstance(module, TemporalBranch):
+            if isinstance(module, TemporalBranch | RetentionBranch):
                 module.start_closed()
 
     def forward(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -237,9 +326,73 @@ class TimeSformer(nn.Module):
                 x_BLD = checkpoint(block, x_BLD, frames, keep, use_reentrant=False)
             else:
                 x_BLD = block(x_BLD, frames, keep)
+        if self.settings.readout != "mean":
+            return self.read(self.norm(x_BLD).unflatten(1, (frames, -1)).mean(2))
         if self.settings.class_token == "per_frame" or self.settings.pool == "mean":
             return self.norm(x_BLD).mean(1)
         return self.norm(x_BLD.mean(1))
+
+    def read(self, features_BTD: Tensor) -> Tensor:
+        """One vector [B, D] of those of all frames, the latest weighing most."""
+        if self.settings.readout == "last":
+            return features_BTD[:, -1]
+        age = torch.arange(features_BTD.shape[1] - 1, -1, -1, device=features_BTD.device)
+        weight_T = self.settings.readout_decay ** age.to(features_BTD.dtype)
+        return (features_BTD * (weight_T / weight_T.sum())[:, None]).sum(1)
+
+    # --- frame by frame -----------------------------------------------------------------------
+
+    def initial_state(self, streams: int = 1) -> StreamState:
+        """The state of streams before their first frame.
+
+        Raises:
+            ModelError: the model looks ahead, or at positions in the clip, and cannot stream.
+        """
+        require_streaming(self.settings)
+        like = self.class_token.detach()
+        height, width = (side * self.settings.patch for side in self.grid)
+        tokens = like.new_zeros(streams, 1, 1 + self.grid[0] * self.grid[1], like.shape[0])
+        blocks = [cast("RetentionBranch", block.temporal) for block in self.blocks]
+        return StreamState(
+            layers=[branch.retention.initial_state(tokens) for branch in blocks],
+            frame=like.new_zeros(streams, self.channels, height, width)
+            if self.settings.frame_differences
+            else None,
+            total=like.new_zeros(streams, like.shape[0]),
+            weight=like.new_zeros(streams),
+        )
+
+    @torch.inference_mode()
+    def step(self, frame_BCHW: Tensor, state: StreamState) -> dict[str, Tensor]:
+        """Take in the next frame of each stream.
+
+        The answers are those that the whole clip up to this frame would give. Evaluation mode only.
+
+        Args:
+            frame_BCHW: normalised frames of the size that the model was built for.
+            state: from `initial_state`; it is moved on in place.
+        Returns:
+            {task: logits [B, classes]}.
+        """
+        require_video(frame_BCHW[:, None], self.channels, self.settings.patch)
+        x_BCHW = frame_BCHW
+        if state.frame is not None:
+            fresh = (state.seen == 0)[:, None, None, None]
+            change = frame_BCHW - torch.where(fresh, frame_BCHW, state.frame)
+            alone = self.settings.frame_differences == "alone"
+            x_BCHW = change if alone else torch.cat([frame_BCHW, change], 1)
+            state.frame.copy_(frame_BCHW)
+        x_BPD = self.stem(x_BCHW) + self.space_positions[1:]
+        token_B1D = (self.class_token + self.space_positions[0]).expand(len(x_BPD), 1, -1)
+        x_BND = torch.cat([token_B1D, x_BPD], 1)
+        for block, layer in zip(self.blocks, state.layers, strict=True):
+            last = block is self.blocks[-1] and self.settings.pool == "class_token"
+            x_BND = cast("Block", block).step(x_BND, layer, 1 if last else None)
+        feature_BD = self.norm(x_BND).mean(1)
+        kept = {"mean": 1.0, "last": 0.0, "decayed": self.settings.readout_decay}[self.settings.readout]
+        state.total.mul_(kept).add_(feature_BD)
+        state.weight.mul_(kept).add_(1)
+        return self.heads(state.total / state.weight[:, None])
 
     def embed(self, video_BTCHW: Tensor) -> Tensor:
         """The clip as tokens with their positions: [B, T x N, D], or [B, class tokens + T x P, D]."""
@@ -270,11 +423,38 @@ class TimeSformer(nn.Module):
 
 def require_sense(settings: TimeSformerSettings) -> None:
     """Raise ModelError where settings contradict each other."""
+    if settings.temporal == "retention" and (settings.attention != "divided" or settings.temporal_dense):
+        found = "temporal_dense: true" if settings.temporal_dense else f"attention: {settings.attention}"
+        raise ModelError(
+            f"model.temporal: found retention with {found}; expected attention: divided and no temporal_dense, because "
+            "retention has a projection of its own; choose them, or temporal: attention"
+        )
+    if settings.readout != "mean" and (settings.class_token == "per_clip" or settings.attention == "joint"):
+        raise ModelError(
+            f"model.readout: found {settings.readout!r} where a clip is one whole; expected class_token: per_frame "
+            "and attention: divided or space_only; choose them, or readout: mean"
+        )
     if settings.temporal_dense and settings.attention != "divided":
         raise ModelError(
             f"model.temporal_dense: found true with attention: {settings.attention}, which has no temporal "
             "branch; expected attention: divided; choose it or leave temporal_dense out"
         )
+
+
+def require_streaming(settings: TimeSformerSettings) -> None:
+    """Raise ModelError where a model cannot be run frame by frame."""
+    needed = {
+        "temporal": (settings.temporal, "retention"),
+        "retention.causal": (settings.retention.causal, True),
+        "class_token": (settings.class_token, "per_frame"),
+        "time_positions": (settings.time_positions, False),
+    }
+    for name, (found, expected) in needed.items():
+        if found != expected:
+            raise ModelError(
+                f"model.{name}: found {found!r}; a model that streams, frame by frame, has {expected!r}; train such a "
+                "one (see the recipe puppets-retnet), or predict whole clips"
+            )
 
 
 def clip_shape(inputs: Mapping[str, tuple[int, ...]], patch: int) -> tuple[int, int, tuple[int, int]]:
