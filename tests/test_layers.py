@@ -22,7 +22,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "predictions": GROUND,
     "bundle": GROUND | {"recipe", "clips"},
     "training": GROUND | {"recipe", "datasets", "clips", "models", "predictions", "bundle"},
-    "recognizer": GROUND | {"recipe", "sources", "clips", "models", "bundle"},
+    "streaming": GROUND | {"bundle", "models"},
+    "recognizer": GROUND | {"recipe", "sources", "clips", "models", "bundle", "streaming"},
     "reports": GROUND
     | {"recipe", "sources", "datasets", "clips", "models", "predictions", "bundle", "training", "recognizer"},
     "demo": GROUND | {"recipe", "datasets", "clips", "training", "recognizer", "reports", "predictions"},

@@ -5,31 +5,44 @@
     README.md           the card
 
 Nothing in a bundle is code, and reading one runs none: weights are safetensors, and the model is
-named by its kind. The same files give the same bytes: no time and no path is in them.
+named by its kind. What is refused: names or keys that stand twice, numbers that are not finite, and
+headers without end, on which readers disagree or choke. The same files give the same bytes: no time and
+no path is in them.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import safetensors
+import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from numpy.typing import NDArray
+from pydantic import Field
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from mudra.clips.preprocessing import Preprocessing
 from mudra.errors import ModelError, MudraError
+from mudra.files import read_json as read_json
+from mudra.files import read_weights as read_weights
 from mudra.files import replace_file, write_json
 from mudra.recipe import ClipSettings, kind_class
 from mudra.settings import Settings, parse
-from mudra.types import StreamInfo
+from mudra.types import Prediction, Ranked, StreamInfo, StreamKind
 
 SCHEMA = 1
-CONFIG_LIMIT = 16 * 2**20  # bytes; the largest label sets need a few hundred kilobytes
+UNASKED = 2**25  # numbers of a model that is built before anybody has looked at its weights
+
+
+class StreamSettings(Settings):
+    """What a config says of a stream; see `StreamInfo`."""
+
+    kind: StreamKind
+    layout: str | None = None
+    fps: Annotated[float, Field(gt=0)] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,10 @@ class Bundle:
         """The model with fresh weights."""
         classes = {task: len(names) for task, names in self.tasks.items()}
         return build_model(self.model, self.preprocessing.inputs, classes)
+
+    def prediction(self, scores: Mapping[str, NDArray[np.float32]]) -> Prediction:
+        """The answer that log-probabilities [C] by task give, the likeliest class first."""
+        return Prediction({task: _ranked(self.tasks[task], log_C) for task, log_C in scores.items()})
 
     def config(self) -> dict[str, Any]:
         """What config.json holds."""
@@ -103,39 +120,25 @@ def read_bundle(folder: Path) -> Bundle:
     """
     place = folder / "config.json"
     try:
-        if place.stat().st_size > CONFIG_LIMIT:
-            raise ModelError(f"{place}: larger than {CONFIG_LIMIT >> 20} MiB; this is no bundle of mudra's.")
-        tree = json.loads(place.read_bytes())
+        tree = read_json(place)
     except FileNotFoundError:
         raise ModelError(
             f"{folder}: expected a bundle, but there is no config.json. Give the folder of a run that has been "
             "trained (RUN or RUN/bundle)."
         ) from None
-    except (OSError, ValueError, RecursionError) as problem:
+    except (OSError, ValueError) as problem:
         raise ModelError(f"{place}: cannot be read as JSON ({problem}). Copy the bundle again.") from None
     if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
         found = tree.get("schema") if isinstance(tree, dict) else type(tree).__name__
         raise ModelError(f"{place}: found schema {found!r}; this mudra reads schema {SCHEMA}.")
     try:
-        return _from_config(tree, str(place))
+        bundle = _from_config(tree, str(place))
     except (KeyError, TypeError, AttributeError, ValueError) as problem:
         raise ModelError(f"{place}: it lacks or garbles {problem}. Copy the bundle again.") from None
     except MudraError as problem:
         raise ModelError(str(problem)) from None
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
-
-    Raises:
-        ModelError: missing, truncated or not safetensors.
-    """
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise ModelError(f"{path}: there is no such file; expected the weights here.") from None
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as problem:
-        raise ModelError(f"{path}: not a whole safetensors file ({problem}). Copy it again.") from None
+    _refuse_unbuildable(bundle, place)
+    return bundle
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], place: Path) -> None:
@@ -144,7 +147,16 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], place: Path) -
     Raises:
         ModelError: names or shapes do not fit, or a weight is not finite.
     """
-    own = model.state_dict()
+    refuse_misfits(weights, model.state_dict(), place)
+    model.load_state_dict(dict(weights))
+
+
+def refuse_misfits(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], place: Path) -> None:
+    """Refuse weights that are not, name by name, of the shapes and types of a model's own.
+
+    Raises:
+        ModelError: they are not, or one is not finite.
+    """
     for name in sorted(own.keys() ^ weights.keys()):
         side = "is missing" if name in own else "has no place in this model"
         raise ModelError(f"{place}: weight {name!r} {side}; the file belongs to other model settings.")
@@ -153,20 +165,41 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], place: Path) -
             raise ModelError(
                 f"{place}: weight {name!r} has shape {list(tensor.shape)}, the model expects {list(own[name].shape)}."
             )
+        if tensor.dtype != own[name].dtype:  # a finite number of a wider type may be infinite in the model
+            raise ModelError(
+                f"{place}: weight {name!r} is of type {tensor.dtype}, the model expects {own[name].dtype}."
+            )
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"{place}: weight {name!r} holds NaN or infinity; such a model is not used.")
-    model.load_state_dict(dict(weights))
+
+
+def _refuse_unbuildable(bundle: Bundle, place: Path) -> None:
+    """Build the model without memory: its settings make sense, and a large one has weights to match."""
+    try:
+        with torch.device("meta"):
+            count = sum(tensor.numel() for tensor in bundle.build().state_dict().values())
+    except (MudraError, RuntimeError) as problem:  # RuntimeError: sizes beyond all machines
+        raise ModelError(f"{place}: {str(problem).partition(chr(10))[0]}. Copy the bundle again.") from None
+    weights = place.with_name("model.safetensors")
+    if count > UNASKED and not (weights.is_file() and weights.stat().st_size >= count):
+        raise ModelError(
+            f"{place}: describes a model of {count:,} numbers, which {weights} does not hold. Copy the bundle again."
+        )
 
 
 def _from_config(tree: Mapping[str, Any], place: str) -> Bundle:
     model_class = kind_class("model", tree["model"].get("kind"), f"{place}, model")
-    streams = {
-        str(name): StreamInfo(info["kind"], info.get("layout"), info.get("fps"))
-        for name, info in tree["streams"].items()
-    }
-    tasks = {str(task): tuple(str(name) for name in names) for task, names in tree["tasks"].items()}
-    if not tasks or not all(tasks.values()):
-        raise ModelError(f"{place}: it names no task with classes.")
+    streams = {}
+    for name, values in tree["streams"].items():
+        info = parse(StreamSettings, values, f"{place}, stream {name!r}")
+        streams[name] = StreamInfo(info.kind, info.layout, info.fps)
+    for task, names in tree["tasks"].items():
+        listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        if not listed or not names or len(set(names)) < len(names):
+            raise ModelError(f"{place}, task {task!r}: expected its class names, each once.")
+    tasks = {task: tuple(names) for task, names in tree["tasks"].items()}
+    if not tasks:
+        raise ModelError(f"{place}: it names no task.")
     return Bundle(
         name=str(tree["name"]),
         model=parse(model_class.Settings, tree["model"], f"{place}, model"),
@@ -174,3 +207,8 @@ def _from_config(tree: Mapping[str, Any], place: str) -> Bundle:
         tasks=tasks,
         split_hash=str(tree["split_hash"]),
     )
+
+
+def _ranked(names: tuple[str, ...], log_C: NDArray[np.float32]) -> tuple[Ranked, ...]:
+    order = np.argsort(-log_C, kind="stable")
+    return tuple(Ranked(names[i], float(np.exp(log_C[i]))) for i in order)

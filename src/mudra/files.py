@@ -1,22 +1,35 @@
-"""Writing so that a reader finds the old content or the new, never a part of either.
+"""Files: written so that a reader finds the old content or the new, and read without trust.
 
 Content goes to `.NAME.PID.tmp` beside its place first, is flushed to the disk, and is renamed over
 what stood there; then the folder is flushed, so that the new name survives a power cut too. A writer
 that is killed leaves such a file behind, and `sweep` takes away those whose writer is gone.
+
+JSON and safetensors that a stranger may have made are read here: names or keys that stand twice, numbers
+that are not finite, and headers without end, on which readers disagree or choke, are refused.
 """
 
+from __future__ import annotations
+
 import json
+import math
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mudra.errors import OutputError
+import safetensors
+
+from mudra.errors import ModelError, OutputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK = 16 * 2**20  # bytes that one write call is given at most
+JSON_LIMIT = 8 * 2**20  # bytes; the largest label sets need a few hundred kilobytes
+TENSOR_LIMIT = 2**16  # of one file; a few thousand are many
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -124,6 +137,82 @@ def flush_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut. Not every system opens folders (Windows does not)."""
     if os.name == "posix":
         _flush(folder)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that somebody else may have written: see `parse_json`.
+
+    Raises:
+        OSError: it is missing or cannot be read.
+        ValueError: it is not an ordinary file, is too large, or not plain JSON.
+    """
+    if path.exists() and not path.is_file():  # a pipe would keep us waiting, a device never ends
+        raise ValueError("not an ordinary file")
+    with path.open("rb") as file:
+        content = file.read(JSON_LIMIT + 1)
+    if len(content) > JSON_LIMIT:
+        raise ValueError(f"larger than {JSON_LIMIT >> 20} MiB")
+    return parse_json(content)
+
+
+def parse_json(content: bytes) -> Any:
+    """Plain JSON: each key once, every number finite.
+
+    Raises:
+        ValueError: anything else.
+    """
+    try:
+        return json.loads(content, object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
+    except RecursionError:
+        raise ValueError("brackets in brackets without end") from None
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        ModelError: missing, truncated or not safetensors, or a name stands in it twice.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such file; expected the weights here.")
+    from safetensors.torch import load_file  # here, because readers of clips import this file and no torch
+
+    try:
+        _check_header(path)
+        return load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as problem:
+        reason = " ".join(str(problem).split())
+        raise ModelError(f"{path}: not a whole safetensors file ({reason}). Copy it again.") from None
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what the library lets through: names that stand twice, and more tensors than any model has."""
+    with path.open("rb") as content:
+        length = int.from_bytes(content.read(8), "little")
+        if length > JSON_LIMIT:
+            raise ValueError("header too large")
+        header = content.read(length)
+    with safetensors.safe_open(path, framework="pt") as file:  # which has looked at the header by now
+        count = len(file.keys())
+    if count > TENSOR_LIMIT:
+        raise ValueError(f"{count} tensors; expected at most {TENSOR_LIMIT}")
+    parse_json(header)
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in tree:
+            raise ValueError(f"{name!r} stands twice")
+        tree[name] = value
+    return tree
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
 
 
 def _beside(path: Path) -> Path:

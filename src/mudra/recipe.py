@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from mudra.errors import RecipeError, did_you_mean
 from mudra.settings import Settings, parse
@@ -29,6 +30,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]  # a dropout rate: 1 would drop everything
 Above0 = Annotated[float, Field(gt=0)]
 AtLeast0 = Annotated[float, Field(ge=0)]
+
+DEPTH_LIMIT = 32  # of lists and sections within each other; recipes need four
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -61,14 +64,17 @@ class ClipSettings(Settings):
 
     sampling: `even` spreads the frames over the whole clip (after keeping every `stride`-th),
         `strided` takes a window of neighbours `stride` apart, `segments` takes one moment of each
-        equal part of the clip (a random one in training).
+        equal part of the clip (a random one in training), `paced` takes the last `frames` moments at `fps` a
+        second: what a stream of that rate has seen when the clip ends.
+    fps: looks a second, for `paced` alone.
     resize: `stretch` ignores the aspect ratio; `crop` brings the shorter side to `size` x
         `shorter_side` and looks at the centre.
     """
 
     streams: tuple[str, ...] = ("video",)
     frames: Positive = 16
-    sampling: Literal["even", "strided", "segments"] = "even"
+    sampling: Literal["even", "strided", "segments", "paced"] = "even"
+    fps: Annotated[float, Field(gt=0, le=240)] | None = None
     stride: Positive = 1
     size: Annotated[int, Field(ge=8, le=4096)] = 224
     resize: Literal["stretch", "crop"] = "crop"
@@ -170,6 +176,8 @@ class TrainSettings(Settings):
     read_limit: seconds that a loader process may take for one clip before it is given up.
     decode_failures: the share of training clips that may be undecodable before training stops.
     keep: how many of the latest checkpoints stay, besides the best.
+    init_from: whose weights the training starts from: a run, a bundle, or published weights in transformers'
+        form, as a folder or a name on the Hugging Face hub. `--init-from` says another.
     """
 
     epochs: Positive = 50
@@ -190,14 +198,17 @@ class TrainSettings(Settings):
     decode_failures: Share = 0.01
     keep: Positive = 2
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    init_from: Annotated[str, Field(min_length=1)] | None = None
 
 
 # The one table from a recipe's `kind` to its class. A class is imported only when its kind is named.
 KINDS: Mapping[str, Mapping[str, str]] = {
     "data": {
         "folder": "mudra.datasets.folder:Folder",
+        "hmdb51": "mudra.datasets.hmdb51:HMDB51",
         "jester": "mudra.datasets.jester:Jester",
         "puppets": "mudra.datasets.puppets:Puppets",
+        "ucf101": "mudra.datasets.ucf101:UCF101",
     },
     "model": {
         "timesformer": "mudra.models.timesformer:TimeSformer",
@@ -265,9 +276,15 @@ class Recipe:
     def stage_recipes(self) -> list[Recipe]:
         """The recipe of each stage: this one with the stage's changes, and without stages of its own."""
         base = replace(self, stages=()).tree()
+        later = _over(base, {"train": {"init_from": None}})  # they start from the stage before
         place = f"recipe {self.name}, stages"
         return [
-            resolve(_over(base, stage), f"{place}[{number}]", name=self.name, about=self.about)
+            resolve(
+                _over(later if number else base, stage),
+                f"{place}[{number}]",
+                name=self.name,
+                about=self.about,
+            )
             for number, stage in enumerate(self.stages)
         ]
 
@@ -346,11 +363,8 @@ def read_yaml(text: str, place: str) -> dict[str, Any]:
     Raises:
         RecipeError: with the line where reading stopped.
     """
-    if re.search(r"(^|[\s\[{,:-])[&*!][\w!]", re.sub(r"#.*|\"[^\"]*\"|'[^']*'", "", text)):
-        raise RecipeError(
-            f"{place}: found a YAML tag, anchor or alias; recipes are plain values. Write it out."
-        )
     try:
+        _refuse_what_expands(text, place)
         tree = YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError, RecursionError) as problem:
         raise RecipeError(f"{place}: not YAML: {' '.join(str(problem).split())[:300]}") from None
@@ -360,7 +374,36 @@ def read_yaml(text: str, place: str) -> dict[str, Any]:
         raise RecipeError(
             f"{place}: expected sections such as `model:` at the top, found {type(tree).__name__}."
         )
+    if not _plain(tree):
+        raise RecipeError(
+            f"{place}: a key is no text, or a number is beyond 64 bits; recipes are plain values."
+        )
     return tree
+
+
+def _refuse_what_expands(text: str, place: str) -> None:
+    """Look at what YAML's parser sees before anything is made of it: a few lines of aliases fill the memory."""
+    depth = 0
+    for event in YAML(typ="safe", pure=True).parse(StringIO(text)):
+        line = event.start_mark.line + 1
+        if isinstance(event, AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
+            raise RecipeError(
+                f"{place}, line {line}: found a YAML tag, anchor or alias; recipes are plain values. Write it out."
+            )
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > DEPTH_LIMIT:
+            raise RecipeError(
+                f"{place}, line {line}: lists or sections within each other, more than {DEPTH_LIMIT} deep."
+            )
+
+
+def _plain(value: Any) -> bool:
+    """Whether a value is what JSON could say, with numbers that a machine holds."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _plain(below) for key, below in value.items())
+    if isinstance(value, list):
+        return all(_plain(item) for item in value)
+    return not isinstance(value, int) or -(2**63) <= value < 2**64
 
 
 def write_yaml(tree: Mapping[str, Any]) -> str:
@@ -382,8 +425,10 @@ def _find(name: str | Path) -> tuple[str, str]:
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         try:
+            if path.exists() and not path.is_file():  # a pipe would keep us waiting
+                raise ValueError("not an ordinary file")
             return f"recipe {path}", path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as problem:
+        except (OSError, ValueError) as problem:
             raise RecipeError(
                 f"recipe {path}: cannot be read ({problem}). Give a YAML file that exists."
             ) from None
@@ -401,11 +446,14 @@ def _with_bases(tree: dict[str, Any], place: str, seen: tuple[str, ...]) -> dict
     base_name = tree.pop("extends", None)
     if base_name is None:
         return tree
-    if not isinstance(base_name, str) or base_name in seen:
+    if not isinstance(base_name, str) or not base_name.isprintable() or base_name in seen:
         raise RecipeError(
             f"{place}, extends: found {base_name!r}; expected another recipe's name, without a circle."
         )
-    base_place, text = _find(base_name)
+    try:
+        base_place, text = _find(base_name)
+    except RecipeError as problem:
+        raise RecipeError(f"{place}, extends: {problem}") from None
     return _over(_with_bases(read_yaml(text, base_place), base_place, (*seen, base_name)), tree)
 
 
@@ -474,6 +522,11 @@ def _refuse_contradictions(recipe: Recipe, place: str) -> None:
     crop = recipe.augment.crop
     if crop is not None and crop[0] > crop[1]:
         raise RecipeError(f"{place}, augment.crop: found {list(crop)}; expected the smaller share first.")
+    if (recipe.clip.sampling == "paced") != (recipe.clip.fps is not None):
+        raise RecipeError(
+            f"{place}, clip.fps: found {recipe.clip.fps} with sampling: {recipe.clip.sampling}; `paced` needs a rate, "
+            "and nothing else takes one."
+        )
     if recipe.schedule.warmup_epochs > recipe.train.epochs:
         raise RecipeError(
             f"{place}, schedule.warmup_epochs: found {recipe.schedule.warmup_epochs}, more than the "

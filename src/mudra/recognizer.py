@@ -20,7 +20,8 @@ from mudra.clips.preprocessing import Views
 from mudra.clips.sampling import chooser
 from mudra.errors import DataError
 from mudra.models.scoring import log_probabilities
-from mudra.types import Clip, Prediction, Ranked
+from mudra.streaming import LiveStream
+from mudra.types import Clip, Prediction
 
 
 class Recognizer:
@@ -61,9 +62,17 @@ class Recognizer:
         )
         streams = {name: torch.from_numpy(x)[None].to(self.device) for name, x in looks.items()}
         scores = log_probabilities(self.model, streams)
-        return Prediction(
-            {task: _ranked(self.bundle.tasks[task], log_BC[0].numpy()) for task, log_BC in scores.items()}
-        )
+        return self.bundle.prediction({task: log_BC[0].numpy() for task, log_BC in scores.items()})
+
+    def stream(self, hold: float = 1.0) -> LiveStream:
+        """Recognise frames as they come, at constant cost and with the answers of the whole clip.
+
+        Args:
+            hold: seconds for which the last frame may stand in for missing ones; a longer gap begins anew.
+        Raises:
+            ModelError: the model looks at whole clips, or has no rate of its own.
+        """
+        return LiveStream(self.bundle, self.model, self.device, hold)
 
     def _clip(
         self, source: str | Path | Clip, fps: float | None, views: Views
@@ -108,8 +117,3 @@ def load(path: str | Path, device: Literal["auto", "cpu", "cuda"] = "auto") -> R
     load_weights(model, read_weights(weights), weights)
     chosen = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
     return Recognizer(bundle, model, torch.device(chosen))
-
-
-def _ranked(names: tuple[str, ...], logs: NDArray[np.float32]) -> tuple[Ranked, ...]:
-    order = np.argsort(-logs, kind="stable")
-    return tuple(Ranked(names[i], float(np.exp(logs[i]))) for i in order)

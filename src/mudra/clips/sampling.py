@@ -73,6 +73,27 @@ def segments(times: Times, want: int, place: float | NDArray[np.float64] = 0.5) 
     return np.clip(shown, 0, len(times) - 1).astype(np.int64)
 
 
+def paced(times: Times, want: int, fps: float, end: float = 1.0, phase: float = 0.0) -> Indices:
+    """Choose the last `want` looks at `fps` a second, the first at the clip's first frame; short clips repeat that.
+
+    A look takes the first frame that is there at its moment, as a stream does which waits for frames.
+
+    Args:
+        end: where the window ends in the room that there is, 0..1; 1 is the clip's end.
+        phase: moves the moments, in steps between two of them.
+
+    >>> paced(np.arange(9) / 10, 3, fps=5)
+    array([4, 6, 8])
+    >>> paced(np.arange(3) / 10, 4, fps=5)
+    array([0, 0, 0, 2])
+    """
+    ticks = int((times[-1] - times[0]) * fps + TIE * fps) + 1
+    last = ticks - 1 - round((1 - end) * max(ticks - want, 0))
+    looks = np.arange(last - want + 1, last + 1) + phase
+    moments = times[0] + np.maximum(looks, 0) / fps
+    return np.minimum(np.searchsorted(times, moments - TIE), len(times) - 1).astype(np.int64)
+
+
 def window_starts(length: int, want: int, stride: int, clips: int) -> Indices:
     """First frames of `clips` windows spread evenly over the source; one is the centre.
 
@@ -105,6 +126,11 @@ def chooser(
         want, stride = settings.frames, settings.stride
         if settings.sampling == "segments":
             return segments(times, want, look if rng is None else rng.random(want))
+        if settings.sampling == "paced":
+            assert settings.fps is not None
+            if rng is not None:
+                return paced(times, want, settings.fps, rng.random(), rng.random() - 0.5)
+            return paced(times, want, settings.fps, (clip + 1) / clips)
         if settings.sampling == "strided":
             room = max(len(times) - (want - 1) * stride, 1)
             starts = window_starts(len(times), want, stride, clips)

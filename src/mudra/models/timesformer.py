@@ -22,9 +22,10 @@ L all tokens of a clip.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -45,6 +46,9 @@ from mudra.models.positions import resize_space, resize_time
 from mudra.models.retention import Retention, RetentionSettings, RetentionState
 from mudra.models.stems import ConvolutionStem, LinearStem, with_differences
 from mudra.settings import Settings
+
+if TYPE_CHECKING:
+    from mudra.models.timesformer_files import Published
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -245,7 +249,7 @@ class StreamState:
     @property
     def bytes(self) -> int:
         """Memory of the state."""
-        return sum(x.numel() * x.element_size() for x in self._tensors())
+        return sum(x.numel() * x.element_size() for x in self.tensors().values())
 
     def reset(self, streams: Tensor | slice = slice(None)) -> None:
         """Forget the past of some streams, by default of all."""
@@ -258,9 +262,16 @@ class StreamState:
         """A copy that other frames may follow."""
         return copy.deepcopy(self)
 
-    def _tensors(self) -> list[Tensor]:
-        layers = [x for layer in self.layers for x in (layer.values, layer.keys, layer.seen)]
-        return [*layers, self.total, self.weight, *([] if self.frame is None else [self.frame])]
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything in it by name: the very tensors, not copies."""
+        named = {"total": self.total, "weight": self.weight}
+        for number, layer in enumerate(self.layers):
+            named |= {
+                f"{number}.values": layer.values,
+                f"{number}.keys": layer.keys,
+                f"{number}.seen": layer.seen,
+            }
+        return named if self.frame is None else {**named, "frame": self.frame}
 
 
 class TimeSformer(nn.Module):
@@ -497,3 +508,19 @@ def require_patches_fill(height: int, width: int, patch: int) -> None:
             f"model timesformer, video: found frames of {height}x{width}; expected multiples of model.patch, "
             f"{patch}; change `clip.size` or `model.patch`"
         )
+
+
+def from_transformers(source: str | Path, task: str = "label") -> Published:
+    """A published TimeSformer, from a folder of transformers or its hub id: see `timesformer_files`."""
+    from mudra.models import timesformer_files
+
+    return timesformer_files.from_transformers(source, task)
+
+
+def to_transformers(
+    model: TimeSformer, folder: Path, classes: Sequence[str], clip: Mapping[str, Any] | None = None
+) -> None:
+    """Write a model of the published form for transformers: see `timesformer_files`."""
+    from mudra.models import timesformer_files
+
+    timesformer_files.to_transformers(model, folder, classes, clip)

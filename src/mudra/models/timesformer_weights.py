@@ -66,9 +66,32 @@ def from_transformers_state(
     return ours
 
 
+def to_transformers_state(state: Mapping[str, Tensor], heads: int, task: str = "label") -> dict[str, Tensor]:
+    """The way back: our weights under the names of `TimesformerForVideoClassification`.
+
+    Args:
+        state: of a model of the published form; other names are refused with KeyError.
+    """
+    theirs = {}
+    for name, weight in state.items():
+        published = _published(name, task)
+        if ".qkv." in name:
+            weight = rows_by_kind(weight, heads)
+        elif name in ("class_token", "space_positions", "time_positions"):
+            weight = weight[None, None] if weight.ndim == 1 else weight[None]
+        theirs[published] = weight
+    return theirs
+
+
 def rows_by_head(weight: Tensor, heads: int) -> Tensor:
     """Reorder the rows of an attention's first layer from (q/k/v, head, place) to (head, q/k/v, place)."""
     rows = weight.unflatten(0, (3, heads, -1))
+    return rows.transpose(0, 1).flatten(0, 2).contiguous()
+
+
+def rows_by_kind(weight: Tensor, heads: int) -> Tensor:
+    """Reorder the rows back, from (head, q/k/v, place) to (q/k/v, head, place)."""
+    rows = weight.unflatten(0, (heads, 3, -1))
     return rows.transpose(0, 1).flatten(0, 2).contiguous()
 
 
@@ -85,6 +108,20 @@ def _renamed(name: str, task: str) -> str | None:
     if module.startswith(LAYER) and number.isdecimal() and inside in INSIDE:
         return f"blocks.{number}.{INSIDE[inside]}.{kind}"
     return None
+
+
+def _published(name: str, task: str) -> str:
+    """The published name for one of ours."""
+    outside, inside = ({ours: theirs for theirs, ours in table.items()} for table in (OUTSIDE, INSIDE))
+    if name in outside:
+        return outside[name]
+    module, _, kind = name.rpartition(".")
+    if module == f"heads.to_{task}":
+        return f"classifier.{kind}"
+    if module in outside:
+        return f"{outside[module]}.{kind}"
+    _, number, part = module.split(".", 2)
+    return f"{LAYER}{number}.{inside[part]}.{kind}"
 
 
 def adapt_positions(
