@@ -169,6 +169,8 @@ class TrainSettings(Settings):
     matmul: how float32 products are computed, as torch.set_float32_matmul_precision takes it. `medium` helps
         processors that multiply bfloat16 by themselves and doubles the time of those that do not.
     early_stop: epochs without a lower validation loss before the end; None trains them all.
+    choose: which weights are the result: those of the epoch that was `best` on validation, or the `last`, which is
+        wiser where validation is a handful of clips.
     ema: decay of an exponential moving average of the weights, which is then what is evaluated.
     sampling: `balanced` draws every class equally often.
     save_every: optimiser steps between checkpoints; None saves at the end of each epoch.
@@ -188,6 +190,7 @@ class TrainSettings(Settings):
     compile: bool = False
     clip_norm: Above0 | None = None
     early_stop: Positive | None = None
+    choose: Literal["best", "last"] = "best"
     ema: Rate | None = None
     sampling: Literal["shuffle", "balanced"] = "shuffle"
     seed: Count = 0

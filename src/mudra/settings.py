@@ -40,6 +40,7 @@ def explain(problem: ValidationError, kind: type[BaseModel], place: str) -> str:
     """One line for the first of pydantic's complaints: place, found, expected, next step."""
     first = problem.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
+    key = key if key.isprintable() else ascii(key)
     where = f"{place}, {key}" if key else place
     if first["type"] == "extra_forbidden":
         known = _fields_at(kind, first["loc"][:-1])

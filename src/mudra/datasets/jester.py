@@ -15,6 +15,7 @@ from typing import Literal
 
 from mudra.clips.manifest import Manifest
 from mudra.clips.table import Rows, build
+from mudra.datasets.official import read_lines, release_folder
 from mudra.errors import DataError
 from mudra.recipe import DataSettings
 from mudra.types import StreamInfo
@@ -27,6 +28,7 @@ LISTS: Mapping[str, str] = {
     "val": "jester-v1-validation.csv",
     "test": "jester-v1-test.csv",
 }
+EXPECTED = f"{LABELS}, {', '.join(LISTS.values())} and the folder {FRAMES}"
 MIRROR: Mapping[str, str] = {
     "Swiping Left": "Swiping Right",
     "Sliding Two Fingers Left": "Sliding Two Fingers Right",
@@ -49,17 +51,15 @@ class Jester(DataSettings):
         Raises:
             DataError: a file of the release is absent, or a row is not as it was released.
         """
-        if folder is None:
-            raise DataError("data: kind 'jester' needs the folder of the release; name it with jester:DIR.")
-        folder = Path(folder)
-        classes = _lines(folder / LABELS)
+        folder = release_folder(folder, self.kind)
+        classes = read_lines(folder / LABELS, EXPECTED)
         ids: list[str] = []
         labels: list[str] = []
         splits: list[str] = []
         places: list[tuple[str, int]] = []  # each list's file name, and the row that it begins before
         for split, name in LISTS.items():
             places.append((name, len(ids)))
-            for number, line in enumerate(_lines(folder / name), 1):
+            for number, line in enumerate(read_lines(folder / name, EXPECTED), 1):
                 clip, *label = line.split(";")
                 if len(label) > 1 or (not label and split != "test"):
                     raise DataError(f"{name}, row {number}: found {line!r}; expected 34870;Drumming Fingers.")
@@ -88,24 +88,6 @@ class Jester(DataSettings):
             mirror=_mirror(classes),
             follow_links=True,  # the frames often lie on another disk
         )
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: not there; expected {LABELS}, {', '.join(LISTS.values())} and the folder {FRAMES}."
-        ) from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise DataError(
-            f"{path}: cannot be read ({problem}); expected the file as it was released."
-        ) from None
-    while lines and not lines[-1]:
-        lines.pop()
-    if not lines:
-        raise DataError(f"{path}: the file is empty; expected it as it was released.")
-    return lines
 
 
 def _frames_folder(root: Path, ids: Sequence[str]) -> str:

@@ -81,7 +81,7 @@ class TimeSformerSettings(Settings):
 
     kind: Literal["timesformer"] = "timesformer"
     width: Positive = 768
-    depth: Positive = 12
+    depth: Annotated[int, Field(ge=1, le=1000)] = 12
     heads: Positive = 12
     patch: Positive = 16
     mlp_ratio: Annotated[float, Field(gt=0)] = 4.0

@@ -19,6 +19,7 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -155,7 +156,7 @@ def _texts(columns: pa.Table, name: str, place: str) -> list[str]:
     """A string column without nulls."""
     column = columns.column(name)
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        raise DataError(f"{place}, column {name!r}: found {column.type}; expected strings. {REWRITE}")
+        raise DataError(f"{place}, column {name!r}: found {_line(column.type)}; expected strings. {REWRITE}")
     if column.null_count:
         raise DataError(f"{place}, column {name!r}: a row is empty (null); expected text in all. {REWRITE}")
     texts: list[str] = column.to_pylist()
@@ -180,7 +181,7 @@ def _read_task(columns: pa.Table, task: str, classes: tuple[str, ...], place: st
         pa.types.is_string(truth.type) or pa.types.is_large_string(truth.type) or pa.types.is_null(truth.type)
     ):
         raise DataError(
-            f"{place}, column '{task}.truth': found {truth.type}; expected class names. {REWRITE}"
+            f"{place}, column '{_line(task)}.truth': found {_line(truth.type)}; expected class names. {REWRITE}"
         )
     number = {name: index for index, name in enumerate(classes)}
     numbers = np.full(len(truth), UNLABELLED, dtype=np.int64)
@@ -189,7 +190,7 @@ def _read_task(columns: pa.Table, task: str, classes: tuple[str, ...], place: st
             continue
         if name not in number:
             raise DataError(
-                f"{place}, row {row + 1}: true {task} {name!r} is not one of the {len(classes)} classes."
+                f"{place}, row {row + 1}: true {_line(task)} {name!r} is not one of the {len(classes)} classes."
                 f"{did_you_mean(name, classes)} {REWRITE}"
             )
         numbers[row] = number[name]
@@ -204,21 +205,28 @@ def _scores(column: pa.ChunkedArray, classes: Sequence[str], task: str, place: s
     of_lists = pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
     if not of_lists or kind.value_type != pa.float32():
         raise DataError(
-            f"{place}, column '{task}.log_probabilities': found {kind}; expected lists of float32. {REWRITE}"
+            f"{place}, column '{_line(task)}.log_probabilities': found {_line(kind)}; expected lists of "
+            f"float32. {REWRITE}"
         )
     try:
         fixed = column.cast(pa.list_(pa.float32(), len(classes))).combine_chunks()
     except pa.ArrowException as problem:
         raise DataError(
-            f"{place}, column '{task}.log_probabilities': a row does not hold {len(classes)} numbers, "
+            f"{place}, column '{_line(task)}.log_probabilities': a row does not hold {len(classes)} numbers, "
             f"one for each class. {REWRITE}"
         ) from problem
     values = fixed.flatten() if isinstance(fixed, pa.Array) else pa.concat_arrays(fixed.chunks).flatten()
     if column.null_count or values.null_count or len(values) != len(column) * len(classes):
         raise DataError(
-            f"{place}, column '{task}.log_probabilities': a score is empty (null); expected numbers. "
+            f"{place}, column '{_line(task)}.log_probabilities': a score is empty (null); expected numbers. "
             f"{REWRITE}"
         )
     return np.array(values.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(
         len(column), len(classes)
     )
+
+
+def _line(found: Any) -> str:
+    """What a foreign file names, as a message may show it: on one line."""
+    text = str(found)
+    return text if text.isprintable() else ascii(text)

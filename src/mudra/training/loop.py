@@ -21,7 +21,7 @@ from torch import nn
 
 from mudra.bundle import load_weights
 from mudra.clips.loader import Batch, Batches, TrainingClips, epoch_order, steps_per_epoch, training_batches
-from mudra.errors import DataError, RecipeError, StoppedError
+from mudra.errors import DataError, ModelError, RecipeError, StoppedError
 from mudra.progress import Progress, Say
 from mudra.recipe import PlateauSchedule, Recipe
 from mudra.training import checkpoints
@@ -285,8 +285,9 @@ class Trainer:
 
     @property
     def chosen_step(self) -> int:
-        """The step whose weights are the result: the best on validation, else the last."""
-        return self.counters.best_step if self.counters.best_step >= 0 else self.counters.step
+        """The step whose weights are the result: the best on validation or, as the recipe says, the last."""
+        best = self.counters.best_step
+        return best if best >= 0 and self.settings.choose == "best" else self.counters.step
 
     def save(self) -> None:
         """Write a checkpoint of now, in the background; keep the latest and the best.
@@ -328,7 +329,10 @@ class Trainer:
         checkpoints.restore_optimiser(self.stepper.optimiser, self.model, saved.optimiser)
         self.schedule.load_state_dict(saved.state["schedule"])
         self.stepper.scaler.load_state_dict(saved.state["scaler"])
-        self.counters = Counters(**saved.state["counters"])
+        try:
+            self.counters = Counters(**saved.state["counters"])
+        except TypeError as problem:
+            raise ModelError(f"{saved.path}: its counters are not a training's ({problem}).") from None
         if self.average is not None and saved.ema is not None:
             self.average.weights = {name: x.to(self.team.device) for name, x in saved.ema.items()}
             self.average.updates = self.counters.updates

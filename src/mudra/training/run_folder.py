@@ -184,6 +184,8 @@ class RunFolder:
             ModelError: there is no run here.
         """
         try:
+            if not self.recipe.is_file():  # a pipe would keep us waiting
+                raise FileNotFoundError(self.recipe)
             text = self.recipe.read_text("utf-8")
         except OSError:
             raise ModelError(
