@@ -201,3 +201,22 @@ def test_a_class_number_outside_the_classes_is_an_error() -> None:
             MIXUP,
             np.random.default_rng(0),
         )
+
+
+def test_what_comes_before_is_the_end_of_another_clip_and_the_class_stays() -> None:
+    video = torch.arange(24.0).reshape(4, 6, 1, 1, 1).expand(4, 6, 3, 2, 2)
+    target = torch.tensor([0, 1, 2, UNLABELLED])
+    streams, soft = mix(
+        {"video": video},
+        {"label": target},
+        {"label": 3},
+        AugmentSettings(preceded=1.0),
+        np.random.default_rng(3),
+    )
+    starts, ends = streams["video"][:, 0, 0, 0, 0].tolist(), [4.0, 10.0, 16.0, 22.0]
+    own = [0.0, 6.0, 12.0, 18.0]
+    assert all(start in (*ends, mine) for start, mine in zip(starts, own, strict=True))
+    assert any(start in ends for start in starts)
+    assert torch.equal(streams["video"][:, 2:], video[:, 2:])
+    assert soft["label"].argmax(1)[:3].tolist() == [0, 1, 2]
+    assert soft["label"][3].sum() == 0

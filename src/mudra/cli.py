@@ -75,7 +75,11 @@ def train(
         bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")
     ] = False,
     init_from: Annotated[
-        Path | None, typer.Option(help="Start from the weights of this run or bundle.", metavar="BUNDLE")
+        str | None,
+        typer.Option(
+            help="Start from the weights of this run, bundle or published model (a folder or hub id).",
+            metavar="FOLDER",
+        ),
     ] = None,
     time_limit: Annotated[
         str | None,

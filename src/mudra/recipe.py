@@ -90,6 +90,8 @@ class AugmentSettings(Settings):
     flip: probability of a horizontal flip. Classes of the data's `mirror` table are swapped with it;
         without that table clips are not flipped unless `flip_is_harmless` says that no class has a side.
     brightness, contrast, saturation: largest relative change. hue: largest turn, in turns (0.5 is all).
+    preceded: share of the clips whose first third shows the end of another clip, as in a recording that goes on:
+        for models that stream, whose past is whatever came before.
     rotate: largest angle in degrees. shift_time: the sampled moments may start anywhere they fit.
     """
 
@@ -108,6 +110,12 @@ class AugmentSettings(Settings):
     mixup: AtLeast0 = 0.0
     cutmix: AtLeast0 = 0.0
     mix_share: Share = 1.0
+    preceded: Share = 0.0
+
+    @property
+    def mixes(self) -> bool:
+        """Whether clips take something of each other."""
+        return self.mixup > 0 or self.cutmix > 0 or self.preceded > 0
 
 
 class LossSettings(Settings):

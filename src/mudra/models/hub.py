@@ -26,7 +26,7 @@ def local_folder(source: str | Path) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError:
         raise ModelError(
-            f"{name}: there is no such folder here, and the Hugging Face hub is read by an extra that is not installed. "
+            f"{name}: there is no such folder here, and the Hugging Face hub needs an extra that is not installed. "
             "Give a local folder, or pip install 'mudra[hf]'."
         ) from None
     try:

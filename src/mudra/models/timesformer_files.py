@@ -264,8 +264,8 @@ def _weights(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
         raise ModelError(
             f"{place}: weight {name!r} {side}; config.json describes another model. Copy both again."
         )
-    kind = next(iter(found.values())).dtype
-    for name, tensor in found.items():
+    kind = found["timesformer.embeddings.cls_token"].dtype
+    for name, tensor in sorted(found.items()):
         if tensor.shape != expected[name].shape:
             raise ModelError(
                 f"{place}: weight {name!r} has shape {list(tensor.shape)}, config.json makes it "
@@ -273,7 +273,7 @@ def _weights(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
             )
         if tensor.dtype != kind or kind not in FLOATS:
             raise ModelError(
-                f"{place}: weight {name!r} is of type {tensor.dtype}, another of {kind}; expected one type of floating "
+                f"{place}: weight {name!r} is of type {tensor.dtype}, others of {kind}; expected one type of floating "
                 "point numbers. Save it again in one precision."
             )
         if not bool(torch.isfinite(tensor).all()):
@@ -310,8 +310,8 @@ def _refuse_pickles(folder: Path) -> None:
     pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin*"))
     found = pickled[0] if pickled else "no weights"
     raise ModelError(
-        f"{folder}: found {found}; expected model.safetensors, because other formats can run code. Convert it where you "
-        'trust it: python -c "from transformers import TimesformerForVideoClassification as M; '
+        f"{folder}: found {found}; expected model.safetensors, because other formats can run code. Convert it where "
+        'you trust it: python -c "from transformers import TimesformerForVideoClassification as M; '
         "M.from_pretrained('HERE').save_pretrained('THERE', safe_serialization=True)\"."
     )
 
@@ -337,11 +337,10 @@ def _clip(place: Path, config: Config) -> tuple[dict[str, Any], tuple[str, ...]]
     else:
         notes.append("pictures were cut to size in a way that no recipe can say")
     scale = 255 * pixels.rescale_factor if pixels.do_rescale else 255.0
-    mean = pixels.image_mean if pixels.do_normalize else (0.0, 0.0, 0.0)
-    std = pixels.image_std if pixels.do_normalize else (1.0, 1.0, 1.0)
-    if not math.isclose(scale, 1):
-        mean, std = tuple(value / scale for value in mean), tuple(value / scale for value in std)
-    return clip | {"mean": list(mean), "std": list(std)}, tuple(notes)
+    scale = 1.0 if math.isclose(scale, 1) else scale
+    mean = [value / scale for value in (pixels.image_mean if pixels.do_normalize else (0.0, 0.0, 0.0))]
+    std = [value / scale for value in (pixels.image_std if pixels.do_normalize else (1.0, 1.0, 1.0))]
+    return clip | {"mean": mean, "std": std}, tuple(notes)
 
 
 def _shorter(size: Mapping[str, int] | int | None) -> int | None:
@@ -395,8 +394,8 @@ def _require_published_form(model: TimeSformer, classes: int) -> None:
     for name, (ours, theirs) in found.items():
         if ours != theirs:
             raise ModelError(
-                f"model.{name}: found {ours!r}; the files of transformers can say {theirs!r} alone. Train such a model, "
-                "or share its bundle."
+                f"model.{name}: found {ours!r}; the files of transformers say {theirs!r} alone. Train such a model, or "
+                "share its bundle."
             )
     counted = len(model.state_dict()[f"heads.to_{model.heads.tasks[0]}.bias"])
     if classes != counted:

@@ -35,16 +35,19 @@ class MixPlan:
         partner: int64 [B], the row that is mixed into each row; a permutation of the whole step.
         share: float64 [B] in 0..1, how much of itself each clip is meant to keep.
         centre: float64 [B,2], middle of the box that CutMix cuts, as shares of height and width.
+        before: int64 [B], the row whose end comes before each row; its own number where nothing does.
     """
 
     kind: Literal["none", "mixup", "cutmix"]
     partner: NDArray[np.int64]
     share: NDArray[np.float64]
     centre: NDArray[np.float64]
+    before: NDArray[np.int64]
 
     def of(self, rows: NDArray[np.int64]) -> MixPlan:
-        """The plan of some rows; `partner` still counts over the whole step."""
-        return MixPlan(self.kind, self.partner[rows], self.share[rows], self.centre[rows])
+        """The plan of some rows; `partner` and `before` still count over the whole step."""
+        parts = (self.partner[rows], self.share[rows], self.centre[rows], self.before[rows])
+        return MixPlan(self.kind, *parts)
 
 
 def draw_mix(settings: AugmentSettings, clips: int, rng: np.random.Generator) -> MixPlan:
@@ -64,7 +67,8 @@ def draw_mix(settings: AugmentSettings, clips: int, rng: np.random.Generator) ->
         kind = "mixup"
     alpha = {"none": 0.0, "mixup": settings.mixup, "cutmix": settings.cutmix}[kind]
     share = rng.beta(alpha, alpha, clips) if alpha > 0 else np.ones(clips)
-    return MixPlan(kind, partner.astype(np.int64), share, centre)
+    before = np.where(rng.random(clips) < settings.preceded, rng.permutation(clips), np.arange(clips))
+    return MixPlan(kind, partner.astype(np.int64), share, centre, before.astype(np.int64))
 
 
 def boxes(plan: MixPlan, height: int, width: int) -> NDArray[np.int64]:
@@ -106,6 +110,20 @@ def mix_video(plan: MixPlan, own: Tensor, partners: Tensor) -> Tensor:
     row, column = torch.arange(height, device=own.device), torch.arange(width, device=own.device)
     inside = ((row >= top) & (row < bottom)).mT & (column >= left) & (column < right)  # [B,H,W]
     return torch.where(inside[:, None, None], partners, own)
+
+
+def precede(own: Tensor, before: Tensor, preceded: Tensor) -> Tensor:
+    """Clips whose first third shows the end of another clip.
+
+    Args:
+        own, before: float [B,T,C,H,W]; row i of `before` is the clip that comes before row i of `own`.
+        preceded: bool [B], where that is so.
+    """
+    first = own.shape[1] // 3
+    if first == 0:
+        return own
+    past = torch.where(preceded[:, None, None, None, None], before[:, -first:], own[:, :first])
+    return torch.cat([past, own[:, first:]], dim=1)
 
 
 def mix_targets(share: NDArray[np.float64], own: Tensor, partners: Tensor, classes: int, task: str) -> Tensor:
@@ -154,16 +172,24 @@ def mix(
     plan = plan if rows is None else plan.of(rows)
     height, width = _picture_size(streams, settings)
 
+    mine = np.arange(clips) if rows is None else rows
+
+    def picked(x: Tensor, numbers: NDArray[np.int64]) -> Tensor:
+        return x[torch.from_numpy(numbers).to(x.device)]
+
     def own(x: Tensor) -> Tensor:
-        return x if rows is None else x[torch.from_numpy(rows).to(x.device)]
+        return x if rows is None else picked(x, rows)
 
     def partners(x: Tensor) -> Tensor:
-        return x[torch.from_numpy(plan.partner).to(x.device)]
+        return picked(x, plan.partner)
 
-    mixed = {
-        name: own(x) if plan.kind == "none" else mix_video(plan, own(x), partners(x))
-        for name, x in streams.items()
-    }
+    mixed = {}
+    for name, x in streams.items():
+        looks = own(x)
+        if settings.preceded:
+            preceded = torch.from_numpy(plan.before != mine).to(x.device)
+            looks = precede(looks, picked(x, plan.before), preceded)
+        mixed[name] = looks if plan.kind == "none" else mix_video(plan, looks, partners(x))
     share = kept(plan, height, width)
     soft = {task: mix_targets(share, own(y), partners(y), classes[task], task) for task, y in targets.items()}
     return mixed, soft
@@ -172,7 +198,7 @@ def mix(
 def _picture_size(streams: Mapping[str, Tensor], settings: AugmentSettings) -> tuple[int, int]:
     """Height and width that all streams have; refuse what cannot be mixed."""
     sizes = {name: tuple(stream.shape[-2:]) for name, stream in streams.items()}
-    if settings.mixup == 0 and settings.cutmix == 0:
+    if not settings.mixes:
         return 1, 1
     for name, stream in streams.items():
         if stream.ndim != 5:

@@ -70,7 +70,7 @@ class Stepper:
         self.loss = build_loss(recipe.loss, self.tasks, targets, team.device)
         self.optimiser = build_optimiser(recipe.optim, self.model)
         self.scaler = scaler(self.precision, team.device)
-        self.mixes = recipe.augment.mixup > 0 or recipe.augment.cutmix > 0
+        self.mixes = recipe.augment.mixes
 
     def take(self, parts: Sequence[Batch], step: int, rate: float) -> StepResult:
         """Do step number `step` at a factor `rate` of the base learning rate.

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from mudra import bundle as bundles
 from mudra.bundle import Bundle, load_weights
@@ -20,7 +19,6 @@ from mudra.clips.preprocessing import Preprocessing
 from mudra.datasets.opening import open_data
 from mudra.errors import (
     DataError,
-    ModelError,
     MudraError,
     NonFiniteError,
     OutputError,
@@ -28,6 +26,7 @@ from mudra.errors import (
     StoppedError,
 )
 from mudra.models import count_parameters
+from mudra.models.hub import local_folder
 from mudra.progress import Progress, Say, silent
 from mudra.recipe import Recipe
 from mudra.training import checkpoints
@@ -36,6 +35,7 @@ from mudra.training.judging import evaluator_for, judge_splits
 from mudra.training.loop import Trainer
 from mudra.training.ranks import LostError, Team, join
 from mudra.training.run_folder import RunFolder
+from mudra.training.starting import start_from
 from mudra.training.stops import StopRequests
 from mudra.types import UNLABELLED
 
@@ -82,7 +82,7 @@ def train(
     out: Path,
     *,
     resume: bool = False,
-    init_from: Path | None = None,
+    init_from: str | Path | None = None,
     time_limit: float | None = None,
     say: Say = print,
     progress: Progress = silent,
@@ -94,7 +94,7 @@ def train(
     Args:
         data: what `--data` takes; None reads the recipe's own data set.
         resume: go on from the newest whole checkpoint in `out`.
-        init_from: a run or bundle whose weights the training starts from (the heads where they fit).
+        init_from: in place of the recipe's `train.init_from`. A resumed run keeps what it began with.
         time_limit: seconds after which the training stops at a step, with everything saved.
     Raises:
         StoppedError: a signal or the time limit asked for it; everything is saved.
@@ -110,11 +110,12 @@ def train(
         if resume and (ended := team.agree(lambda: _ended(run))):
             say(ended)
             return run
+        recipe = _with_start(recipe, init_from, run, team, resume)
         try:
             if recipe.stages:
-                _train_stages(recipe, data, run, session, resume, init_from)
+                _train_stages(recipe, data, run, session, resume)
             else:
-                _train_one(recipe, data, run, session, resume, init_from)
+                _train_one(recipe, data, run, session, resume, recipe.train.init_from)
         except (StoppedError, NonFiniteError) as problem:
             problem.told = not team.leads  # they are everybody's, and one tells
             raise
@@ -122,7 +123,12 @@ def train(
 
 
 def _train_one(
-    recipe: Recipe, data: str | None, run: RunFolder, session: Session, resume: bool, init_from: Path | None
+    recipe: Recipe,
+    data: str | None,
+    run: RunFolder,
+    session: Session,
+    resume: bool,
+    init_from: str | Path | None,
 ) -> None:
     """A training without stages, in its own folder. What is refused is refused before anything is written."""
     team, say = session.team, session.say
@@ -147,11 +153,10 @@ def _train_one(
         finish(trainer, bundle, manifest)
 
 
-def _train_stages(
-    recipe: Recipe, data: str | None, run: RunFolder, session: Session, resume: bool, init_from: Path | None
-) -> None:
+def _train_stages(recipe: Recipe, data: str | None, run: RunFolder, session: Session, resume: bool) -> None:
     """Trainings that follow one another, each from the weights of the one before. The last is the result."""
     team, say = session.team, session.say
+    init_from: Path | None = None
     if resume:
         team.agree(lambda: _refuse_other_recipe(run, recipe))
     with _told_in_status(run, team):
@@ -163,7 +168,7 @@ def _train_stages(
             if state != "done":
                 say(f"stage {number} of {len(recipe.stages)}")
                 begun = state is not None
-                _train_one(changed, data, stage, session, begun, init_from)
+                _train_one(changed, data, stage, session, begun, changed.train.init_from or init_from)
             init_from = stage.path
         if team.leads:
             run.show(stage)
@@ -196,7 +201,7 @@ def build_trainer(
     bundle: Bundle,
     run: RunFolder,
     session: Session,
-    init_from: Path | None = None,
+    init_from: str | Path | None = None,
 ) -> Trainer:
     """The trainer of a recipe, before its first step."""
     clips = TrainingClips(manifest.split("train"), bundle.preprocessing, recipe.augment, recipe.train.seed)
@@ -210,7 +215,8 @@ def build_trainer(
     torch.manual_seed(recipe.train.seed)
     model = bundle.build()
     if init_from is not None:
-        _start_from(model, init_from, say)
+        team.agree(lambda: local_folder(init_from))  # what has to be fetched is fetched once
+        start_from(model, init_from, bundle, say)
     where = team.device.type if team.size == 1 else f"{team.size} processes ({team.device.type})"
     say(
         f"{recipe.name}: {count_parameters(model):,} parameters, {len(clips.manifest)} training clips, "
@@ -262,8 +268,8 @@ def card(recipe: Recipe, bundle: Bundle, trainer: Trainer) -> str:
     shapes = ", ".join(f"{name} {list(shape)}" for name, shape in bundle.preprocessing.inputs.items())
     judged = (
         f"best of validation, top-1 {trainer.counters.best_score:.1%}"
-        if trainer.counters.best_step >= 0
-        else "the last, without validation"
+        if trainer.chosen_step == trainer.counters.best_step
+        else "the last"
     )
     return CARD.format(
         name=recipe.name,
@@ -328,6 +334,16 @@ def _with_precision(recipe: Recipe, run: RunFolder, team: Team, resume: bool) ->
     return replace(recipe, train=recipe.train.model_copy(update={"precision": precision}))
 
 
+def _with_start(
+    recipe: Recipe, init_from: str | Path | None, run: RunFolder, team: Team, resume: bool
+) -> Recipe:
+    """Write down where the first weights come from; a resumed run keeps what it began with."""
+    start = recipe.train.init_from if init_from is None else str(init_from)
+    if resume:
+        start = team.agree(run.read_recipe).train.init_from
+    return replace(recipe, train=recipe.train.model_copy(update={"init_from": start}))
+
+
 def _bundle_for(recipe: Recipe, manifest: Manifest) -> Bundle:
     if not len(manifest.split("train")):
         raise DataError(f"{manifest.name}: no clip is in the split 'train'; there is nothing to learn from.")
@@ -369,19 +385,6 @@ def _refuse_other_recipe(run: RunFolder, recipe: Recipe) -> None:
             f"{run.path}: {'; '.join(changed)}. Resume with the recipe that began the run, or train into another "
             "folder."
         )
-
-
-def _start_from(model: nn.Module, source: Path, say: Say) -> None:
-    """Take over another model's weights; heads of other classes start anew, said aloud."""
-    folder = RunFolder(source).bundle_folder()
-    weights = bundles.read_weights(folder / "model.safetensors")
-    own = model.state_dict()
-    fitting = {name: x for name, x in weights.items() if name in own and own[name].shape == x.shape}
-    if not fitting:
-        raise ModelError(f"{folder}: none of its weights fits this model; give the bundle of the same model.")
-    anew = sorted(own.keys() - fitting.keys())
-    model.load_state_dict({**own, **fitting})
-    say(f"starting from {folder}" + (f"; these start anew: {', '.join(anew)}" if anew else ""))
 
 
 def _unheard(_line: str) -> None:
