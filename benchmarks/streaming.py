@@ -149,8 +149,8 @@ def long_stream(model: TimeSformer, video: torch.Tensor, arguments: argparse.Nam
         memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return [
         "",
-        f"Frames 1 to {arguments.frames:,}: {costs[0] * 1e3:.1f} ms a step in the first tenth, {costs[-1] * 1e3:.1f} ms in "
-        f"the last; peak memory {memory[0]:.0f} MiB after the first tenth, {memory[-1]:.0f} MiB after the last.",
+        f"Frames 1 to {arguments.frames:,}: {costs[0] * 1e3:.1f} ms a step in the first tenth, {costs[-1] * 1e3:.1f} ms "
+        f"in the last; peak memory {memory[0]:.0f} MiB after the first tenth, {memory[-1]:.0f} MiB after the last.",
     ]
 
 
@@ -184,8 +184,8 @@ def end_to_end(arguments: argparse.Namespace) -> list[str]:
         f"## End to end at {size} px, width {arguments.width}, depth {arguments.depth}, {arguments.device}",
         "",
         f"Decoding 320x240 H.264, preprocessing, step: {statistics.median(rates):.1f} frames/s (median of "
-        f"{arguments.rounds} rounds, {min(rates):.1f} to {max(rates):.1f}; wall time, {torch.get_num_threads()} threads; "
-        f"{processor_name()}; torch {torch.__version__}).",
+        f"{arguments.rounds} rounds, {min(rates):.1f} to {max(rates):.1f}; wall time, {torch.get_num_threads()} "
+        f"threads; {processor_name()}; torch {torch.__version__}).",
     ]
 
 

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from mudra.errors import ModelError
+from mudra.models.timesformer import TimeSformer, TimeSformerSettings
 from mudra.recipe import OptimSettings
-from mudra.training.optimisers import build_optimiser, set_rate
+from mudra.training.optimisers import build_optimiser, lr_scales, set_rate
 
 
 class Tiny(nn.Module):
@@ -163,3 +164,29 @@ def test_the_fused_kernel_computes_adamw_in_double_precision() -> None:
     steps(plain, reference, 0, 5)
     for one, other in zip(ours.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-15)
+
+
+def small_timesformer() -> nn.Module:
+    settings = TimeSformerSettings(width=8, depth=2, heads=2, patch=8)
+    return TimeSformer(settings, {"video": (2, 3, 8, 8)}, {"label": 3})
+
+
+def test_rates_rise_from_layer_to_layer() -> None:
+    scales = lr_scales(OptimSettings(layer_decay=0.5), small_timesformer())
+    assert scales["class_token"] == scales["stem.convolution.weight"] == 0.125
+    assert scales["blocks.0.mlp.up.weight"] == 0.25
+    assert scales["blocks.1.temporal.attention.qkv.weight"] == 0.5
+    assert scales["norm.weight"] == scales["heads.to_label.weight"] == 1
+
+
+def test_parts_have_rates_of_their_own() -> None:
+    scales = lr_scales(
+        OptimSettings(layer_decay=0.5, rates={"temporal": 10, "heads": 4}), small_timesformer()
+    )
+    assert scales["blocks.1.temporal.norm.weight"] == 5
+    assert scales["blocks.1.space.qkv.weight"] == 0.5
+    assert scales["heads.to_label.bias"] == 4
+    with pytest.raises(ModelError, match="Did you mean 'temporal'"):
+        lr_scales(OptimSettings(rates={"temporl": 10}), small_timesformer())
+    with pytest.raises(ModelError, match="no order"):
+        lr_scales(OptimSettings(layer_decay=0.5), nn.Linear(2, 2))

@@ -426,6 +426,13 @@ class TimeSformer(nn.Module):
         token_BT1D = token_TD[:, None].expand(len(x_BTPD), -1, -1, -1)
         return self.dropout(torch.cat([token_BT1D, x_BTPD], dim=2).flatten(1, 2))
 
+    def layer_of(self, name: str) -> int:
+        """How far up a parameter is: 0 for the embedding, then the blocks, then what reads them."""
+        first, _, rest = name.partition(".")
+        if first == "blocks":
+            return 1 + int(rest.partition(".")[0])
+        return len(self.blocks) + 1 if first in ("norm", "heads") else 0
+
     def undecayed(self) -> set[str]:
         """Parameters that weight decay must leave alone, beside those with one axis."""
         names = {"class_token", "space_positions", "time_positions"}

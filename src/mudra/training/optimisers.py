@@ -12,6 +12,36 @@ from mudra.errors import ModelError, did_you_mean
 from mudra.recipe import OptimSettings
 
 
+def lr_scales(settings: OptimSettings, model: nn.Module) -> dict[str, float]:
+    """The rate of every parameter as a multiple of the base rate, by name.
+
+    Raises:
+        ModelError: layer-wise rates for a model that has no order of layers, or a part that no name has.
+    """
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    scales = dict.fromkeys(names, 1.0)
+    if settings.layer_decay != 1:
+        if not hasattr(model, "layer_of"):
+            raise ModelError(
+                f"optim.layer_decay: found {settings.layer_decay:g}, but the layers of {type(model).__name__} have no "
+                "order; leave it at 1"
+            )
+        layers = {name: int(model.layer_of(name)) for name in names}  # type: ignore[operator]
+        top = max(layers.values())
+        scales = {name: settings.layer_decay ** (top - layer) for name, layer in layers.items()}
+    for part, factor in settings.rates.items():
+        matching = [name for name in names if part in name.split(".")]
+        if not matching:
+            known = sorted({word for name in names for word in name.split(".") if not word.isdecimal()})
+            raise ModelError(
+                f"optim.rates: found {part!r}, which is part of no parameter's name; expected one of "
+                f"{', '.join(known)}.{did_you_mean(part, known)}"
+            )
+        for name in matching:
+            scales[name] *= factor
+    return scales
+
+
 def build_optimiser(
     settings: OptimSettings, model: nn.Module, lr_scales: Mapping[str, float] | None = None
 ) -> torch.optim.AdamW:

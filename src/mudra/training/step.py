@@ -21,7 +21,7 @@ from mudra.recipe import Recipe
 from mudra.training.hardware import Precision, autocast, choose_precision, scaler, seed_step
 from mudra.training.losses import build_loss
 from mudra.training.mixing import mix
-from mudra.training.optimisers import build_optimiser, set_rate
+from mudra.training.optimisers import build_optimiser, lr_scales, set_rate
 from mudra.training.ranks import Team
 
 MIX_DRAWS = 0x31  # keeps the draws of mixing apart from those of the clips
@@ -68,7 +68,7 @@ class Stepper:
         self.forward: nn.Module = compiled  # type: ignore[assignment]
         targets = {task: clips.manifest.targets(task) for task in self.tasks}
         self.loss = build_loss(recipe.loss, self.tasks, targets, team.device)
-        self.optimiser = build_optimiser(recipe.optim, self.model)
+        self.optimiser = build_optimiser(recipe.optim, self.model, lr_scales(recipe.optim, self.model))
         self.scaler = scaler(self.precision, team.device)
         self.mixes = recipe.augment.mixes
 
