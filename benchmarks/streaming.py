@@ -149,8 +149,9 @@ def long_stream(model: TimeSformer, video: torch.Tensor, arguments: argparse.Nam
         memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return [
         "",
-        f"Frames 1 to {arguments.frames:,}: {costs[0] * 1e3:.1f} ms a step in the first tenth, {costs[-1] * 1e3:.1f} ms "
-        f"in the last; peak memory {memory[0]:.0f} MiB after the first tenth, {memory[-1]:.0f} MiB after the last.",
+        f"Frames 1 to {arguments.frames:,}: {costs[0] * 1e3:.1f} ms a step in the first tenth, then "
+        f"{costs[-1] * 1e3:.1f} ms in the last; peak memory {memory[0]:.0f} MiB after the first tenth, "
+        f"{memory[-1]:.0f} MiB after the last.",
     ]
 
 

@@ -360,18 +360,31 @@ def kill_often(data, out, kills, seed):
         model={"width": 64, "heads": 4}, train={"epochs": 100000, "save_every": 1, "batch": 4, "ema": 0.9}
     )
     folder, inside, newest = RunFolder(out), 0, -1
+    training = out.with_name("training")  # there while the child is past its preparations
+
+    def work():
+        real = Trainer.fit
+
+        def fit(self):
+            training.touch()
+            real(self)
+
+        Trainer.fit = fit  # in the child alone
+        run(recipe, data, out, resume=folder.begun)
+
     for _ in range(kills):
-        child = Child(lambda: run(recipe, data, out, resume=folder.begun))
-        started = time.monotonic()
-        while not list(folder.checkpoints.glob("step-*")) or time.monotonic() - started < 0.05:
+        training.unlink(missing_ok=True)
+        child = Child(work)
+        while not training.exists():
             assert child.poll() is None, child.wait()
             time.sleep(0.001)
-        time.sleep(rng.uniform(0.0, 0.5))
+        time.sleep(rng.uniform(0.0, 0.3))
         child.send(signal.SIGKILL)
         assert child.wait().code == -signal.SIGKILL
         inside += bool(list(folder.checkpoints.glob(".step-*")))
-        checkpoints_of_stopped = checkpoints.steps(folder.checkpoints)
-        assert checkpoints_of_stopped, "everything is lost"
+        if not checkpoints.steps(folder.checkpoints):
+            assert newest == -1, "everything is lost"
+            continue
         path, broken = checkpoints.newest(folder.checkpoints)
         assert not broken
         step = int(path.name.removeprefix("step-"))
