@@ -1,11 +1,16 @@
 """TimeSformer of mudra beside that of transformers: equal weights, equal inputs, taken in turns.
 
     python benchmarks/timesformer.py --size small --batch 2 --repeats 5
-    python benchmarks/timesformer.py --device cuda --batch 8 --compile --out timesformer-cuda.md
+    python benchmarks/timesformer.py --size small --frames 8 16 32 64 96 --hybrid --precisions fp32
+    python benchmarks/timesformer.py --device cuda --batch 16 --frames 8 32 --hybrid --compile --out timesformer-cuda.md
+
+`--hybrid` adds the same model with retention, looking both ways, in place of temporal attention; its spatial
+weights are the same, its answers are not.
 
 Every variant is measured once a round, so that what else the machine does falls on all of them alike. The
 table shows the fastest round (and the median); ratios are of fastest rounds, since a busy machine can only
-add time. On a CPU the time is CPU time. A train step is forward, loss, backward and AdamW. The outputs are
+add time. On a CPU the time is CPU time, and the memory is what a forward pass keeps for the backward pass; on a GPU
+it is the peak of a train step. A train step is forward, loss, backward and AdamW. The outputs are
 compared before anything is timed.
 """
 
@@ -13,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import math
 import platform
 import statistics
 import time
@@ -27,8 +33,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mudra.models import count_parameters, flops
+from mudra.models.retention import RetentionSettings
 from mudra.models.timesformer import TimeSformer, TimeSformerSettings
 from mudra.models.timesformer_weights import from_transformers_state
+from mudra.training.hardware import processor_name
 
 SIZES = {"base": (768, 12, 12), "small": (384, 8, 6)}  # width, depth, heads
 CLASSES = 400
@@ -78,9 +86,20 @@ def models(size: str, frames: int, device: str) -> tuple[nn.Module, TimeSformer]
     return theirs.to(device), ours.to(device)
 
 
-def variants(args: argparse.Namespace) -> list[Variant]:
+def hybrid_of(ours: TimeSformer, frames: int, device: str) -> TimeSformer:
+    """The same model with retention along time."""
+    changes = {"temporal": "retention", "temporal_dense": False, "retention": RetentionSettings(causal=False)}
+    settings = ours.settings.model_copy(update=changes)
+    hybrid = TimeSformer(settings, {"video": (frames, 3, 224, 224)}, {"label": CLASSES}).to(device)
+    own = hybrid.state_dict()
+    shared = {name: x for name, x in ours.state_dict().items() if name in own}
+    hybrid.load_state_dict({**own, **shared})
+    return hybrid
+
+
+def variants(args: argparse.Namespace, frames: int) -> list[Variant]:
     """transformers and ours at each precision; the first is transformers as its users run it."""
-    theirs, ours = models(args.size, args.frames, args.device)
+    theirs, ours = models(args.size, frames, args.device)
     answers: dict[str, tuple[nn.Module, Callable[[Tensor], Tensor]]] = {
         "transformers": (theirs, lambda video: theirs(video).logits),
         "mudra": (ours, lambda video: ours({"video": video})["label"]),
@@ -88,6 +107,9 @@ def variants(args: argparse.Namespace) -> list[Variant]:
     if args.compile:
         compiled = torch.compile(ours)
         answers["mudra, compiled"] = (ours, lambda video: compiled({"video": video})["label"])
+    if args.hybrid:
+        hybrid = hybrid_of(ours, frames, args.device)
+        answers["mudra, hybrid"] = (hybrid, lambda video: hybrid({"video": video})["label"])
     made = []
     for name, (model, answer) in answers.items():
         # Rate 0: every step does all its work and leaves the weights as they are.
@@ -129,7 +151,9 @@ def compare_outputs(all_variants: list[Variant], video: Tensor) -> None:
     for variant in all_variants:
         difference = (forward(variant, video).float() - reference).abs().max() / scale
         variant.difference = float(difference)
-        if variant.precision == "fp32" and variant.difference > 1e-4:
+        if "hybrid" in variant.name:
+            variant.difference = math.nan
+        elif variant.precision == "fp32" and variant.difference > 1e-4:
             raise SystemExit(
                 f"{variant.name} fp32: logits differ by {difference:.1e} of their size; nothing timed"
             )
@@ -148,10 +172,26 @@ def measure(all_variants: list[Variant], video: Tensor, repeats: int) -> None:
             )
             if device == "cuda":
                 variant.memory = torch.cuda.max_memory_allocated()
+            elif not turn:
+                variant.memory = kept(variant, video)
             if turn:
                 variant.forward.append(seconds[0])
                 variant.train.append(seconds[1])
         gc.collect()
+
+
+def kept(variant: Variant, video: Tensor) -> int:
+    """Bytes that a forward pass keeps for the backward pass, weights aside."""
+    sizes: dict[int, int] = {}
+
+    def pack(x: Tensor) -> Tensor:
+        if not isinstance(x, nn.Parameter) and not x.is_leaf:
+            sizes[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x), variant.switches(video.device.type):
+        variant.answer(video)
+    return sum(sizes.values())
 
 
 def table(all_variants: list[Variant], clips: int, device: str) -> list[str]:
@@ -161,40 +201,33 @@ def table(all_variants: list[Variant], clips: int, device: str) -> list[str]:
     head = ["", "precision", "logits differ by"]
     for work in ("forward", "train step"):
         head += [f"{work}, ms a clip (median)", "x same switches", "x transformers' defaults"]
-    head += ["peak memory, MiB"] if device == "cuda" else []
+    head += ["peak memory, MiB" if device == "cuda" else "kept for backward, MiB", "x transformers"]
     rows = [head, ["---"] * len(head)]
     for variant in all_variants:
-        row = [variant.name, variant.precision, f"{variant.difference:.0e}"]
+        row = [variant.name, variant.precision]
+        row += ["other model" if math.isnan(variant.difference) else f"{variant.difference:.0e}"]
         for work in ("forward", "train"):
             taken, same, usual = (getattr(v, work) for v in (variant, like[variant.precision], default))
             fastest, median = min(taken), statistics.median(taken)
             row.append(f"{1e3 * fastest / clips:.0f} ({1e3 * median / clips:.0f})")
             row += [f"{min(other) / fastest:.2f}" for other in (same, usual)]
-        row += [f"{variant.memory / 2**20:.0f}"] if device == "cuda" else []
+        row += [f"{variant.memory / 2**20:.0f}", f"{variant.memory / like[variant.precision].memory:.2f}"]
         rows.append(row)
     return ["| " + " | ".join(row) + " |" for row in rows]
 
 
-def processor(device: str) -> str:
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def describe(args: argparse.Namespace) -> list[str]:
+def describe(args: argparse.Namespace, frames: int) -> list[str]:
     width, depth, heads = SIZES[args.size]
     with torch.device("meta"):
-        ghost = models(args.size, args.frames, "meta")[1]
-    size, work = count_parameters(ghost), flops(ghost, {"video": (args.frames, 3, 224, 224)})
+        ghost = models(args.size, frames, "meta")[1]
+    size, work = count_parameters(ghost), flops(ghost, {"video": (frames, 3, 224, 224)})
+    where = torch.cuda.get_device_name() if args.device == "cuda" else processor_name()
     return [
-        f"## {args.size}: {args.frames} frames of 224 px, batch {args.batch}, {args.device}",
+        f"## {args.size}: {frames} frames of 224 px, batch {args.batch}, {args.device}",
         "",
         f"Width {width}, depth {depth}, heads {heads}: {size:,} parameters, {work / 1e9:.0f} GFLOPs a clip "
         f"(a multiplication and an addition are two). {args.repeats} rounds, {torch.get_num_threads()} threads; "
-        f"{processor(args.device)}; torch {torch.__version__}, transformers {transformers.__version__}, "
+        f"{where}; torch {torch.__version__}, transformers {transformers.__version__}, "
         f"Python {platform.python_version()}.",
         "",
     ]
@@ -204,7 +237,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--size", choices=SIZES, default="base")
-    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--frames", type=int, nargs="+", default=[8])
+    parser.add_argument("--hybrid", action="store_true", help="also measure ours with retention along time")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="on a CPU; with 1 the times are the steadiest")
@@ -213,17 +247,18 @@ def main() -> None:
     parser.add_argument("--out", help="append the table to this file in benchmarks/results")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
-    video = torch.randn(args.batch, args.frames, 3, 224, 224).to(args.device)
-    everything = variants(args)
-    compare_outputs(everything, video)
-    measure(everything, video, args.repeats)
-    lines = [*describe(args), *table(everything, args.batch, args.device), ""]
-    print("\n".join(lines))
-    if args.out:
-        RESULTS.mkdir(exist_ok=True)
-        with (RESULTS / args.out).open("a") as file:
-            file.write("\n".join(lines) + "\n")
+    for frames in args.frames:
+        torch.manual_seed(0)
+        video = torch.randn(args.batch, frames, 3, 224, 224).to(args.device)
+        everything = variants(args, frames)
+        compare_outputs(everything, video)
+        measure(everything, video, args.repeats)
+        lines = [*describe(args, frames), *table(everything, args.batch, args.device), ""]
+        print("\n".join(lines), flush=True)
+        if args.out:
+            RESULTS.mkdir(exist_ok=True)
+            with (RESULTS / args.out).open("a") as file:
+                file.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
