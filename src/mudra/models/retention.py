@@ -29,6 +29,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from mudra.errors import ModelError
 from mudra.models.layers import require_heads_divide
@@ -119,16 +120,26 @@ class Retention(nn.Module):
 
     def parallel(self, x: Tensor) -> Tensor:
         """[G, L, D] or [G, L, P, D] in, the same out."""
-        length = x.shape[1]
-        q, k, v, gate = self._split(x, torch.zeros(1, dtype=torch.int64, device=x.device))
-        place = torch.arange(length, device=x.device, dtype=torch.float64)
+        parts = self.inputs(x)
+        if torch.is_grad_enabled() and parts.requires_grad:
+            # what lies between the two linear layers is cheap to compute and large to keep
+            answer = checkpoint(self._retain, parts, use_reentrant=False, preserve_rng_state=False)
+        else:
+            answer = self._retain(parts)
+        return self.projection(answer)
+
+    def _retain(self, parts: Tensor) -> Tensor:
+        """From q, k, v and gate side by side, [G, L, (P,) .], to what is projected."""
+        length = parts.shape[1]
+        q, k, v, gate = self._split(parts, torch.zeros(1, dtype=torch.int64, device=parts.device))
+        place = torch.arange(length, device=parts.device, dtype=torch.float64)
         decay_HLL = ((place[:, None] - place).abs() * self._log_decay()[:, None, None]).exp()
         if self.causal:
             decay_HLL = decay_HLL.tril()
         decay_HLL = decay_HLL / decay_HLL.sum(-1, keepdim=True).sqrt()
-        scores = (q @ k.mT) * decay_HLL.to(x.dtype)
+        scores = (q @ k.mT) * decay_HLL.to(parts.dtype)
         scores = scores / scores.detach().sum(-1, keepdim=True).abs().clamp(min=1)
-        return self._finish(scores @ v, gate, x)
+        return self._finish(scores @ v, gate, parts)
 
     def chunkwise(self, x: Tensor, chunk: int = PARALLEL_UP_TO) -> Tensor:
         """The same as `parallel`, `chunk` positions at a time."""
@@ -143,7 +154,7 @@ class Retention(nn.Module):
         """Some more positions of sequences whose past is in `state`; the state after them is a new one."""
         self._require_causal()
         length = x.shape[1]
-        q, k, v, gate = self._split(x, state.seen)
+        q, k, v, gate = self._split(self.inputs(x), state.seen)
         log_decay = self._log_decay()
         place = torch.arange(length, device=x.device, dtype=torch.float64)
         within_HLL = ((place[:, None] - place) * log_decay[:, None, None]).exp().tril().to(x.dtype)
@@ -161,20 +172,20 @@ class Retention(nn.Module):
             state.keys * whole_H11[..., 0] + aged.sum(-2),
             state.seen + length,
         )
-        return self._finish(seen, gate, x), after
+        return self.projection(self._finish(seen, gate, x)), after
 
     def step(self, x: Tensor, state: RetentionState) -> Tensor:
         """The next position, [G, D] or [G, P, D] in, the same out; `state` is moved on in place."""
         self._require_causal()
         x = x[:, None]
-        q, k, v, gate = self._split(x, state.seen)
+        q, k, v, gate = self._split(self.inputs(x), state.seen)
         gamma_H1 = self._log_decay().exp().to(x.dtype)[:, None]
         state.keys.mul_(gamma_H1).add_(k[..., 0, :])
         state.values.mul_(gamma_H1[..., None]).addcmul_(k.mT, v)
         sums = q @ state.keys[..., None]
         seen = self._scaled(q @ state.values, sums, state.seen[:, None].double())
         state.seen += 1
-        return self._finish(seen, gate, x)[:, 0]
+        return self.projection(self._finish(seen, gate, x))[:, 0]
 
     def initial_state(self, x: Tensor) -> RetentionState:
         """The state before the first position of sequences like x: [G, L, D] or [G, L, P, D]."""
@@ -200,18 +211,20 @@ class Retention(nn.Module):
         """log gamma of each head: float64 [H]."""
         return self._fixed_decay if self.decay_logits is None else F.logsigmoid(self.decay_logits.double())
 
-    def _split(self, x: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _split(self, parts: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Queries, keys, values and gate [G, P, H, L, .], the first two turned to their positions.
 
         Args:
-            seen: int64 [G] or [1], positions before the first of x.
+            parts: all four side by side by head, [G, L, (P,) .].
+            seen: int64 [G] or [1], positions before the first.
         """
-        parts = self.inputs(x).view(*x.shape[:2], -1, self.heads, sum(self.sizes)).permute(0, 2, 3, 1, 4)
-        q, k, v, gate = parts.split(self.sizes, -1)
+        length = parts.shape[1]
+        by_head = parts.view(parts.shape[0], length, -1, self.heads, sum(self.sizes)).permute(0, 2, 3, 1, 4)
+        q, k, v, gate = by_head.split(self.sizes, -1)
         # angles in float64: after hours of a stream float32 would no longer tell neighbours apart
-        place = seen[:, None] + torch.arange(x.shape[1], device=x.device)
+        place = seen[:, None] + torch.arange(length, device=parts.device)
         angle_GLe = place[..., None] * self._rates
-        cos, sin = (f(angle_GLe).to(x.dtype)[:, None, None] for f in (torch.cos, torch.sin))
+        cos, sin = (f(angle_GLe).to(parts.dtype)[:, None, None] for f in (torch.cos, torch.sin))
         return turned(q, cos, sin), turned(k * self.key**-0.5, cos, sin), v, gate
 
     def _scaled(self, seen: Tensor, sums: Tensor, place: Tensor) -> Tensor:
@@ -226,11 +239,11 @@ class Retention(nn.Module):
         scale = total_GHL.sqrt().to(seen.dtype)[:, None, ..., None]
         return seen / scale / (sums / scale).detach().abs().clamp(min=1)
 
-    def _finish(self, seen: Tensor, gate: Tensor, x: Tensor) -> Tensor:
-        """Normalise [G, P, H, L, V], gate, join the heads, project: shaped as x."""
+    def _finish(self, seen: Tensor, gate: Tensor, like: Tensor) -> Tensor:
+        """Normalise [G, P, H, L, V], gate and join the heads: [G, L, (P,) H x V], with the axes of `like`."""
         size = seen.square().mean(self.normed, keepdim=True)
         answer = F.silu(gate) * seen * torch.rsqrt(size + EPS)
-        return self.projection(answer.permute(0, 3, 1, 2, 4).flatten(3).view(*x.shape[:-1], -1))
+        return answer.permute(0, 3, 1, 2, 4).flatten(3).view(*like.shape[:-1], -1)
 
     def _require_causal(self) -> None:
         if not self.causal:
