@@ -73,7 +73,7 @@ MUTANTS = [
     Mutant("newest: by date", SAVED, "return sorted(int(number) for number in numbers if number.isdecimal())",
            "return sorted((int(n) for n in numbers if n.isdecimal()), "
            "key=lambda n: folder_of(root, n).stat().st_mtime)", FILES, "not_by_its_date"),
-    Mutant("newest broken: starts again at step 0 silently", "training/train.py",
+    Mutant("newest broken: starts again at step 0 silently", "training/resuming.py",
            "    if not checkpoints.steps(run.checkpoints) and run.read_status().get(\"step\", 0) == 0:",
            "    if not checkpoints.steps(run.checkpoints):", STOPS, "never_starts_again"),
     # 2, 3: resume
@@ -105,7 +105,7 @@ MUTANTS = [
     Mutant("resume: every epoch draws the same", "clips/loader.py",
            "rng = np.random.default_rng([self.seed, place.epoch, place.position])",
            "rng = np.random.default_rng([self.seed, place.position])", TRAINING, "epochs_differ"),
-    Mutant("resume: another recipe is taken", "training/train.py", "    if changed:\n", "    if False:\n",
+    Mutant("resume: another recipe is taken", "training/resuming.py", "    if changed:\n", "    if False:\n",
            f"{STOPS} {TRAINING}", "other_settings or another_recipe"),
     Mutant("resume: other data is taken", LOOP, "            if before != now:\n", "            if False:\n",
            STOPS, "other_data"),
@@ -150,8 +150,8 @@ MUTANTS = [
     Mutant("stop: status.json is not written", "training/train.py",
            '            run.status("stopped", run.last_step, problem.exit_code, str(problem))\n', "            pass\n",
            STOPS, "signal"),
-    Mutant("stop: a restart of the stopped launch goes on", "training/train.py",
-           '    if state == "stopped" and _restarted(run):', "    if False:", RANKS, "own_launch"),
+    Mutant("stop: a restart of the stopped launch goes on", "training/resuming.py",
+           '    if state == "stopped" and restarted(run):', "    if False:", RANKS, "own_launch"),
     # 15: undecodable clips
     Mutant("undecodable: evaluation passes over it", "training/evaluation.py",
            "for clip, reason in () if self.tolerant else batch.failures:", "for clip, reason in ():",
@@ -185,7 +185,7 @@ MUTANTS = [
     Mutant("processes: one without clips stays away", STEP,
            "        if empty and self.team.size == 1:", "        if empty:", RANKS, "add_up"),
     Mutant("restart: begins anew", "training/train.py",
-           "        resume = resume or team.agree(lambda: _restarted(run))\n", "", RANKS, "restart_goes_on"),
+           "        resume = resume or team.agree(lambda: restarted(run))\n", "", RANKS, "restart_goes_on"),
     Mutant("environment: half of it is taken as none", TEAM, "    if missing:\n", "    if missing:\n"
            "        yield Team(choose_device(wanted))\n        return\n    if missing:\n", RANKS, "half_an"),
     # 40: the lock

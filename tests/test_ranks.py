@@ -23,9 +23,9 @@ from mudra.training.judging import evaluator_for
 from mudra.training.ranks import Team, join
 from mudra.training.run_folder import RunFolder
 from mudra.training.step import Stepper
-from mudra.training.train import train
 from tests.teams import team, together
 from tests.tiny import tiny_recipe, write_bars
+from tests.tiny import train_tiny as run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 ELASTIC = {"TORCHELASTIC_RUN_ID": "launch-1", "TORCHELASTIC_RESTART_COUNT": "0"}
@@ -34,14 +34,6 @@ ELASTIC = {"TORCHELASTIC_RUN_ID": "launch-1", "TORCHELASTIC_RESTART_COUNT": "0"}
 @pytest.fixture(scope="session")
 def bars(tmp_path_factory):
     return write_bars(tmp_path_factory.mktemp("bars"), {"train": 29, "val": 9, "test": 11})
-
-
-def quiet(_line):
-    pass
-
-
-def run(recipe, data, out, **options):
-    return train(recipe, str(data), out, say=quiet, **options)
 
 
 def tensors(folder):

@@ -26,10 +26,10 @@ from mudra.training.loop import Trainer
 from mudra.training.run_folder import RunFolder
 from mudra.training.step import Stepper
 from mudra.training.stops import StopRequests, seconds
-from mudra.training.train import train
 from mudra.training.verifying import verify_run
 from tests.teams import Child, together
 from tests.tiny import tiny_recipe, write_bars
+from tests.tiny import train_tiny as run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 RICH = {  # everything whose state a training carries
@@ -42,14 +42,6 @@ RICH = {  # everything whose state a training carries
 @pytest.fixture(scope="session")
 def bars(tmp_path_factory):
     return write_bars(tmp_path_factory.mktemp("bars"), {"train": 22, "val": 6, "test": 4})
-
-
-def quiet(_line):
-    pass
-
-
-def run(recipe, data, out, **options):
-    return train(recipe, str(data), out, say=quiet, **options)
 
 
 def rich(**loop):

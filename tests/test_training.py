@@ -20,21 +20,13 @@ from mudra.training.judging import evaluate
 from mudra.training.loop import Trainer
 from mudra.training.run_folder import RunFolder
 from mudra.training.step import Stepper
-from mudra.training.train import train
 from tests.tiny import CLASSES, bar, tiny_recipe, write_bars
+from tests.tiny import train_tiny as run
 
 
 @pytest.fixture(scope="session")
 def bars(tmp_path_factory):
     return write_bars(tmp_path_factory.mktemp("bars"), {"train": 24, "val": 8, "test": 10})
-
-
-def quiet(_line):
-    pass
-
-
-def run(recipe, data, out, **options):
-    return train(recipe, str(data), out, say=quiet, **options)
 
 
 def weights(folder):
@@ -250,7 +242,7 @@ def test_a_broken_clip_is_never_replaced_in_evaluation(tmp_path):
 def test_evaluating_again_gives_the_same_table(bars, tmp_path):
     done = run(tiny_recipe(), bars, tmp_path / "run")
     before = done.predictions("test").read_bytes()
-    evaluate(done, str(bars), "test", say=quiet)
+    evaluate(done, str(bars), "test", say=lambda _line: None)
     assert done.predictions("test").read_bytes() == before
 
 
@@ -262,7 +254,7 @@ def test_a_label_map_travels_with_the_weights(bars, tmp_path):
     (permuted / "dataset.json").write_text(
         json.dumps({"tasks": {"label": list(CLASSES[::-1])}, "streams": {"video": {"fps": 10}}})
     )
-    again = evaluate(done, str(permuted), "test", out=RunFolder(tmp_path / "again"), say=quiet)
+    again = evaluate(done, str(permuted), "test", out=RunFolder(tmp_path / "again"), say=lambda _line: None)
     assert again.tasks["label"].classes == table.tasks["label"].classes
     assert (again.tasks["label"].truth == table.tasks["label"].truth).all()
     assert (again.tasks["label"].log_probabilities == table.tasks["label"].log_probabilities).all()
@@ -274,7 +266,7 @@ def test_a_class_that_the_model_does_not_know_is_refused(bars, tmp_path):
     text = (other / "manifest.csv").read_text().replace("to the left", "to the lefft")
     (other / "manifest.csv").write_text(text)
     with pytest.raises(DataError, match="Did you mean 'to the left'"):
-        evaluate(done, str(other), "test", say=quiet)
+        evaluate(done, str(other), "test", say=lambda _line: None)
 
 
 def test_the_recogniser_gives_the_answers_that_were_evaluated(bars, tmp_path):

@@ -7,6 +7,8 @@ import numpy as np
 
 from mudra import recipe as recipes
 from mudra.recipe import Recipe
+from mudra.training.run_folder import RunFolder
+from mudra.training.train import train
 
 CLASSES = ("to the left", "to the right")
 SIDE, FRAMES = 16, 8
@@ -42,6 +44,11 @@ def write_bars(
     (root / "manifest.csv").write_text("\n".join(rows) + "\n", "utf-8")
     (root / "dataset.json").write_text('{"streams": {"video": {"fps": 10}}}', "utf-8")
     return root
+
+
+def train_tiny(recipe: Recipe, data: Path, out: Path, **options: Any) -> RunFolder:
+    """Train without a word."""
+    return train(recipe, str(data), out, say=lambda _line: None, **options)
 
 
 def bar(rng: np.random.Generator, label: str) -> np.ndarray:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from mudra.errors import (
     MudraError,
     NonFiniteError,
     OutputError,
-    RecipeError,
     StoppedError,
 )
 from mudra.models import count_parameters
@@ -30,10 +28,18 @@ from mudra.models.hub import local_folder
 from mudra.progress import Progress, Say, silent
 from mudra.recipe import Recipe
 from mudra.training import checkpoints
-from mudra.training.hardware import choose_precision, environment
+from mudra.training.hardware import environment
 from mudra.training.judging import evaluator_for, judge_splits
 from mudra.training.loop import Trainer
 from mudra.training.ranks import LostError, Team, join
+from mudra.training.resuming import (
+    ended,
+    newest_checkpoint,
+    refuse_other_recipe,
+    restarted,
+    with_precision,
+    with_start,
+)
 from mudra.training.run_folder import RunFolder
 from mudra.training.starting import start_from
 from mudra.training.stops import StopRequests
@@ -61,9 +67,6 @@ recognizer = mudra.load("FOLDER")
 print(recognizer.predict("clip.mp4").label)
 ```
 """
-
-# what may differ when a run is resumed, because no result depends on it
-FREE = {("train", key) for key in ("workers", "log_every", "save_every", "keep", "read_limit")}
 
 
 @dataclass(frozen=True)
@@ -106,11 +109,11 @@ def train(
         if not team.leads:
             say, progress = _unheard, silent
         session = Session(team, stops, say, progress)
-        resume = resume or team.agree(lambda: _restarted(run))
-        if resume and (ended := team.agree(lambda: _ended(run))):
-            say(ended)
+        resume = resume or team.agree(lambda: restarted(run))
+        if resume and (reason := team.agree(lambda: ended(run))):
+            say(reason)
             return run
-        recipe = _with_start(recipe, init_from, run, team, resume)
+        recipe = with_start(recipe, init_from, run, team, resume)
         try:
             if recipe.stages:
                 _train_stages(recipe, data, run, session, resume)
@@ -133,15 +136,15 @@ def _train_one(
     """A training without stages, in its own folder. What is refused is refused before anything is written."""
     team, say = session.team, session.say
     torch.set_float32_matmul_precision(recipe.train.matmul)
-    recipe = _with_precision(recipe, run, team, resume)
+    recipe = with_precision(recipe, run, team, resume)
     recipe, manifest = _open(recipe, data, team)
     for note in manifest.notes:
         say(note)
     bundle = _bundle_for(recipe, manifest)
     place = None
     if resume:
-        team.agree(lambda: _refuse_other_recipe(run, recipe))
-        place = team.agree(lambda: _newest(run, say))
+        team.agree(lambda: refuse_other_recipe(run, recipe))
+        place = team.agree(lambda: newest_checkpoint(run, say))
     trainer = build_trainer(recipe, manifest, bundle, run, session, None if place else init_from)
     if place is not None:
         trainer.restore(checkpoints.read(place))
@@ -158,7 +161,7 @@ def _train_stages(recipe: Recipe, data: str | None, run: RunFolder, session: Ses
     team, say = session.team, session.say
     init_from: Path | None = None
     if resume:
-        team.agree(lambda: _refuse_other_recipe(run, recipe))
+        team.agree(lambda: refuse_other_recipe(run, recipe))
     with _told_in_status(run, team):
         if not resume:
             team.agree(lambda: _start(run, recipe, data))
@@ -295,55 +298,6 @@ def _start(run: RunFolder, recipe: Recipe, data: str | None) -> None:
     run.status("running", 0)
 
 
-def _restarted(run: RunFolder) -> bool:
-    """Whether torchrun has started this process again for the launch that began the run: go on with it."""
-    again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") or 0) > 0
-    return again and run.read_status().get("launch") == os.environ.get("TORCHELASTIC_RUN_ID")
-
-
-def _ended(run: RunFolder) -> str:
-    """Why there is nothing to go on with, or ""."""
-    state = run.read_status().get("state")
-    if state == "done":
-        return f"{run.path}: the training is done; nothing to resume."
-    if state == "stopped" and _restarted(run):
-        return (
-            f"{run.path}: this launch was stopped on request and is not started again; go on with --resume."
-        )
-    return ""
-
-
-def _newest(run: RunFolder, say: Say) -> Path | None:
-    """The checkpoint to go on from; None where the run was cut before its first one was whole."""
-    checkpoints.recover(run.checkpoints)
-    if not checkpoints.steps(run.checkpoints) and run.read_status().get("step", 0) == 0:
-        say("no checkpoint was written yet: starting at the first step")
-        return None
-    path, broken = checkpoints.newest(run.checkpoints)
-    for reason in broken:
-        say(f"warning: {reason}")
-    return path
-
-
-def _with_precision(recipe: Recipe, run: RunFolder, team: Team, resume: bool) -> Recipe:
-    """Say once for the whole run what `auto` precision is here; a resumed run keeps what it began with."""
-    wanted = recipe.train.precision
-    if wanted == "auto" and resume:
-        wanted = team.agree(run.read_recipe).train.precision
-    precision = choose_precision(wanted, team.device)
-    return replace(recipe, train=recipe.train.model_copy(update={"precision": precision}))
-
-
-def _with_start(
-    recipe: Recipe, init_from: str | Path | None, run: RunFolder, team: Team, resume: bool
-) -> Recipe:
-    """Write down where the first weights come from; a resumed run keeps what it began with."""
-    start = recipe.train.init_from if init_from is None else str(init_from)
-    if resume:
-        start = team.agree(run.read_recipe).train.init_from
-    return replace(recipe, train=recipe.train.model_copy(update={"init_from": start}))
-
-
 def _bundle_for(recipe: Recipe, manifest: Manifest) -> Bundle:
     if not len(manifest.split("train")):
         raise DataError(f"{manifest.name}: no clip is in the split 'train'; there is nothing to learn from.")
@@ -366,25 +320,6 @@ def _refuse_unlabelled(train: Manifest) -> None:
             raise DataError(
                 f"{train.name}: {task} has one class, {train.tasks[task][0]!r}; a recogniser needs at least two."
             )
-
-
-def _refuse_other_recipe(run: RunFolder, recipe: Recipe) -> None:
-    """Resuming must go on with the very recipe, or the result would be neither's."""
-    before, now = run.read_recipe().tree(), recipe.tree()
-    changed = []
-    for section in sorted(before.keys() | now.keys()):
-        old, new = before.get(section), now.get(section)
-        if not (isinstance(old, dict) and isinstance(new, dict)):
-            changed += [f"{section} was {old!r} and is now {new!r}"] if old != new else []
-            continue
-        for key in sorted(old.keys() | new.keys()):
-            if old.get(key) != new.get(key) and (section, key) not in FREE:
-                changed.append(f"{section}.{key} was {old.get(key)!r} and is now {new.get(key)!r}")
-    if changed:
-        raise RecipeError(
-            f"{run.path}: {'; '.join(changed)}. Resume with the recipe that began the run, or train into another "
-            "folder."
-        )
 
 
 def _unheard(_line: str) -> None:
