@@ -169,7 +169,9 @@ def join(wanted: Literal["auto", "cpu", "cuda"]) -> Iterator[Team]:
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
-        dist.init_process_group(backend, timeout=PATIENCE)
+        dist.init_process_group(
+            backend, store=_store(known, rank, size), rank=rank, world_size=size, timeout=PATIENCE
+        )
     except (RuntimeError, ValueError) as problem:  # the port is taken, or nobody answers there
         reason = " ".join(str(problem).split())[:200]
         raise UsageError(
@@ -180,6 +182,18 @@ def join(wanted: Literal["auto", "cpu", "cuda"]) -> Iterator[Team]:
         yield Team(device, rank, size)
     finally:
         dist.destroy_process_group()
+
+
+def _store(known: Mapping[str, str], rank: int, size: int) -> Any:
+    """Where the processes find each other. Each attempt has names of its own: after a restart torchrun's store
+    still holds the addresses of the processes that are gone, and waiting for those would have no end."""
+    address, port = known["MASTER_ADDR"], int(known["MASTER_PORT"])
+    served = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun keeps the store itself
+    store = dist.TCPStore(  # type: ignore[attr-defined]
+        address, port, size, is_master=rank == 0 and not served, timeout=PATIENCE
+    )
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return dist.PrefixStore(f"attempt-{attempt}", store)  # type: ignore[attr-defined]
 
 
 @contextmanager
