@@ -229,7 +229,7 @@ def run(mutant: Mutant, home: Path) -> tuple[bool, float]:
     begun = time.monotonic()
     try:
         done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150, check=False
         )
     except subprocess.TimeoutExpired:  # a sabotage may leave processes behind that hold up the end
         return True, time.monotonic() - begun
