@@ -1,18 +1,26 @@
 """Points as they are released: UTD-MHAD's `.mat` files and NATOPS's `.ts` files."""
 
 import os
+import struct
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.io import savemat
 
 from mudra.clips.preprocessing import open_stream
 from mudra.datasets.natops import Natops
 from mudra.datasets.utd_mhad import UtdMhad
 from mudra.errors import DataError
-from mudra.sources import open_source
+from mudra.sources import Limits, open_source
+
+patient = hypothesis.settings(deadline=None)
 
 SHARED = Path(os.environ.get("MUDRA_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -56,8 +64,52 @@ def test_a_mat_file_holds_streams_under_the_names_of_their_kinds(tmp_path: Path)
     stream = open_source(tmp_path / "clip.mat", "points").read(every)
     assert stream.values.shape == (5, 8, 2)
     assert stream.times[-1] == 0.4
-    savemat(tmp_path / "depth.mat", {"d_depth": np.ones((6, 7, 3), np.uint16)})
-    assert open_source(tmp_path / "depth.mat", "depth", fps=30).read(every).values.shape == (3, 6, 7)
+    for dtype in (np.uint16, np.float64):
+        savemat(tmp_path / "depth.mat", {"d_depth": np.full((6, 7, 3), 800, dtype)})
+        depth = open_source(tmp_path / "depth.mat", "depth", fps=30).read(every).values
+        assert (depth.shape, depth.dtype) == ((3, 6, 7), np.uint16)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i2", "u1", "i8"])
+def test_numbers_are_those_that_scipy_wrote(tmp_path: Path, dtype: str, packed: bool) -> None:
+    values = np.random.default_rng(0).integers(0, 100, (7, 4, 3)).astype(dtype)
+    others = {"a": np.zeros(3000), "note": "hello", "points": values, "s": {"x": [1, 2]}, "z": 1 + 2j}
+    savemat(tmp_path / "clip.mat", others, do_compression=packed)
+    found = open_source(tmp_path / "clip.mat", "points", fps=30).read(every).values
+    np.testing.assert_array_equal(found, values.astype(np.float32))
+
+
+def test_a_file_of_the_other_byte_order_is_read(tmp_path: Path) -> None:
+    head = b"MATLAB 5.0".ljust(124) + b"\x01\x00MI"
+    values = np.arange(6, dtype=">f8")
+    body = struct.pack(">IIII", 6, 8, 6, 0) + struct.pack(">IIiiii", 5, 12, 1, 3, 2, 0)
+    body += struct.pack(">II8s", 1, 6, b"points") + struct.pack(">II", 9, 48) + values.tobytes()
+    (tmp_path / "clip.mat").write_bytes(head + struct.pack(">II", 14, len(body)) + body)
+    found = open_source(tmp_path / "clip.mat", "points", fps=30).read(every).values
+    assert found[0, :, 1].tolist() == [3, 4, 5]
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused_before(tmp_path: Path) -> None:
+    savemat(tmp_path / "clip.mat", {"points": np.zeros((5000, 20, 3))}, do_compression=True)
+    source = open_source(tmp_path / "clip.mat", "points", fps=30, limits=Limits(bytes=100_000))
+    with pytest.raises(DataError, match="memory"):
+        source.read(every)
+
+
+@patient
+@given(seed=st.integers(0, 2**32), packed=st.booleans())
+def test_a_file_with_wrong_bytes_is_read_or_refused(seed: int, packed: bool) -> None:
+    rng = np.random.default_rng(seed)
+    with tempfile.TemporaryDirectory() as home:
+        path = Path(home) / "clip.mat"
+        savemat(path, {"d_skel": rng.normal(size=(20, 3, 4)), "x": {"a": 1}}, do_compression=packed)
+        data = bytearray(path.read_bytes())
+        for at in rng.integers(0, min(len(data), 400), 3):
+            data[at] = rng.integers(256)
+        path.write_bytes(bytes(data))
+        with suppress(DataError):
+            open_source(path, "points", fps=30).read(every)
 
 
 @pytest.mark.parametrize("cut", [0, 3, 100, 130, 200])

@@ -1,4 +1,4 @@
-"""Where streams come from: bytes become frames, points or series. numpy, PyAV and Pillow; SciPy for `.mat` alone."""
+"""Where streams come from: bytes become frames, points or series. numpy, PyAV and Pillow alone."""
 
 from __future__ import annotations
 
