@@ -1,6 +1,6 @@
 """How a recipe fares on a data set of body points: folds by group (or of single clips), beside simple baselines.
 
-    python benchmarks/real_points.py DATA [--recipe utd-mhad-skeleton] [--folds 5] [--most 1] [KEY=VALUE ...]
+    python benchmarks/real_points.py DATA [--recipe utd-mhad-skeleton] [--folds 5] [KEY=VALUE ...] [--only 1 2]
 
 DATA is what `mudra train --data` takes. Its points are written once into a temporary folder of `.npz` with a
 manifest, as anybody would bring them; a fold for each group (or `--folds` of them) is written there; the recipe is
@@ -85,7 +85,9 @@ def main() -> None:
         "--folds", type=int, default=None, help="so many folds in place of one for each group"
     )
     parser.add_argument("--given", action="store_true", help="the data's own split instead of folds")
-    parser.add_argument("--most", type=int, default=None, help="only the first so many folds")
+    parser.add_argument(
+        "--only", type=int, nargs="+", default=None, help="only the folds of these numbers, from 1"
+    )
     arguments = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory() as home:
         run_all(arguments, Path(home))
@@ -95,7 +97,8 @@ def run_all(arguments: argparse.Namespace, home: Path) -> None:
     copy = copied(read_location(arguments.data), home / "copy")
     names = ["manifest.csv"]
     if not arguments.given:
-        names = [path.name for path in write_folds(make_folds(copy, arguments.folds))][: arguments.most]
+        names = [path.name for path in write_folds(make_folds(copy, arguments.folds))]
+        names = [name for number, name in enumerate(names, 1) if number in (arguments.only or [number])]
     ours, trees = [], []
     for number, name in enumerate(names):
         changes = ["data.kind=folder", f"data.manifest={name}", "data.holdout=null", *arguments.changes]
