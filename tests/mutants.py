@@ -38,6 +38,7 @@ class Mutant:
 STOPS, FILES, RANKS, TRAINING = (
     "tests/test_stops.py", "tests/test_files.py", "tests/test_ranks.py", "tests/test_training.py",
 )  # fmt: skip
+POINTS, KEYPOINTS = "tests/test_points.py", "models/keypoint_transformer.py"
 LOOP, STEP = "training/loop.py", "training/step.py"
 SAVED, TEAM = "training/checkpoints.py", "training/ranks.py"
 
@@ -200,8 +201,37 @@ MUTANTS = [
            "            log_p_BC = torch.log_softmax(logits[task], dim=1, dtype=wide)",
            "            log_p_BC = torch.log_softmax(torch.softmax(logits[task], 1), dim=1, dtype=wide)",
            "tests/test_losses.py", "perfect_logits"),
-    Mutant("a flip keeps the class", "clips/loader.py", "        if drawn.flip:\n", "        if False:\n",
-           TRAINING, "flip_swaps"),
+    Mutant("a flip keeps the class", "clips/loader.py", "        if flip:\n", "        if False:\n",
+           f"{TRAINING} {POINTS}", "flip_swaps or with_a_side"),
+    # points
+    Mutant("points: an absent one is at the origin", KEYPOINTS,
+           " + absent_BTK.to(known.dtype) @ self.absence", " + 0 * self.absence.sum(0)",
+           "tests/test_keypoint_transformer.py", "at_the_origin"),
+    Mutant("points: empty frames are attended to", KEYPOINTS, ", attn_mask=mask_B11T\n", "\n",
+           "tests/test_keypoint_transformer.py", "empty_frames"),
+    Mutant("points: empty frames are counted in the mean", KEYPOINTS, " / there_BT1.sum(1)", " / x_BTD.shape[1]",
+           "tests/test_keypoint_transformer.py", "empty_frames"),
+    Mutant("points: the convolution sees empty frames", KEYPOINTS, "(x_BTD * there_BT1).transpose",
+           "(x_BTD).transpose", "tests/test_keypoint_transformer.py", "empty_frames"),
+    Mutant("points: the first frame has a velocity", KEYPOINTS,
+           "before = torch.full_like(looks[:, :1], torch.nan)", "before = looks[:, :1]",
+           "tests/test_keypoint_transformer.py", "empty_frames"),
+    Mutant("points: an absent one weighs in an average", "clips/points.py",
+           "        mean_NKC = sum_NKC / seen_NK[..., None]", "        mean_NKC = sum_NKC", POINTS, "among_those"),
+    Mutant("points: a gap is bridged", "clips/points.py", "seen_NK[..., None] >= 0.5 - 1e-9",
+           "seen_NK[..., None] > 0", POINTS, "gap"),
+    Mutant("points: training is prepared in its own way", "clips/loader.py",
+           "points = self.preprocessing.points_at(stream, name, moments)",
+           "points = self.preprocessing.points_at(stream, name, moments) * np.float32(1.01)", POINTS,
+           "nothing_is_drawn"),
+    Mutant("points: mirrored, but left stays left", "clips/layouts.py",
+           "mirrored = points[..., layout.mirror_order, :]  #", "mirrored = points.copy()  #",
+           "tests/test_layouts.py tests/test_points.py", "mirror or invented"),
+    Mutant("points: MixUp loses what one saw", "training/mixing.py",
+           "mixed = torch.where(both.isnan(), one, both)", "mixed = both", POINTS, "mixup"),
+    Mutant("points: joints stay in the recorder's order", "sources/mat.py",
+           ".transpose(2, 0, 1)[:, _TO_KINECT20]", ".transpose(2, 0, 1)",
+           "tests/test_point_data.py", "order_of_the_layout"),
     Mutant("stages: the second forgets the first", "training/train.py",
            "            init_from = stage.path\n", "            pass\n", STOPS, "stages_follow"),
 ]  # fmt: skip

@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 TORCH_FREE_CLIPS = {
     "__init__", "pixels", "preprocessing", "sampling", "manifest", "table", "columns", "class_folders",
     "dataset_json", "splits", "folds", "layouts", "check", "cache", "inspection", "likeness", "workers", "balance",
-    "findings",
+    "findings", "points", "point_augment",
 }  # fmt: skip
 
 

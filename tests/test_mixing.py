@@ -177,13 +177,22 @@ def test_inputs_are_not_written_to() -> None:
         assert torch.equal(video, before)
 
 
-def test_points_cannot_be_mixed_yet() -> None:
+def test_no_box_is_cut_out_of_points() -> None:
     points = {"points": torch.zeros(2, 4, 21, 3)}
     target, classes = {"label": torch.tensor([0, 1])}, {"label": 2}
     with pytest.raises(RecipeError, match="found the stream 'points'"):
-        mix(points, target, classes, MIXUP, np.random.default_rng(0))
+        mix(points, target, classes, CUTMIX, np.random.default_rng(0))
     streams, _ = mix(points, target, classes, AugmentSettings(), np.random.default_rng(0))
     assert streams["points"] is points["points"]
+
+
+def test_points_and_pictures_of_a_clip_are_mixed_alike() -> None:
+    values = torch.randn(4, 6, 5, 3)
+    streams = {"points": values, "video": values[..., None].expand(-1, -1, -1, -1, 2)}
+    settings = AugmentSettings(mixup=0.5, preceded=0.5)
+    mixed, _ = mix(streams, {"label": torch.arange(4)}, {"label": 4}, settings, np.random.default_rng(0))
+    torch.testing.assert_close(mixed["points"], mixed["video"][..., 0])
+    assert not torch.equal(mixed["points"], values)
 
 
 def test_pictures_of_several_sizes_are_refused() -> None:

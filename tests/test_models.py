@@ -25,6 +25,8 @@ class Tiny(NamedTuple):
 
 VIDEO = {"video": (4, 3, 16, 16)}
 TIMESFORMER = {"width": 16, "depth": 2, "heads": 2, "patch": 8}
+POINTS = {"points": (6, 5, 3)}
+KEYPOINTS = {"width": 16, "depth": 2, "heads": 2}
 CLASSES = {"verb": 5, "noun": 3}
 CATALOGUE = {
     "timesformer, token per frame": Tiny("timesformer", TIMESFORMER, VIDEO),
@@ -41,6 +43,12 @@ CATALOGUE = {
     ),
     "timesformer, convolutions": Tiny(
         "timesformer", {**TIMESFORMER, "stem": "conv", "frame_differences": True, "dropout": 0.1}, VIDEO
+    ),
+    "keypoint transformer": Tiny("keypoint_transformer", KEYPOINTS, POINTS),
+    "keypoint transformer, positions alone": Tiny(
+        "keypoint_transformer",
+        {**KEYPOINTS, "differences": 0, "kernel": 1},
+        {"points": (6, 5, 2)},
     ),
 }
 
@@ -63,7 +71,13 @@ def make(tiny: Tiny) -> Any:
 
 def clips(tiny: Tiny, count: int = 3, seed: int = 1) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return {name: torch.randn(count, *shape, generator=generator) for name, shape in tiny.inputs.items()}
+    drawn = {name: torch.randn(count, *shape, generator=generator) for name, shape in tiny.inputs.items()}
+    if "points" in drawn:  # each is unseen somewhere
+        points = drawn["points"]
+        for row in range(points.shape[2]):
+            points[:, row, row] = torch.nan
+        points[:, -1] = torch.nan
+    return drawn
 
 
 @pytest.fixture(params=CATALOGUE.values(), ids=CATALOGUE.keys())

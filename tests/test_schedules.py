@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mudra.errors import ModelError, RecipeError
-from mudra.recipe import ConstantSchedule, CosineSchedule, PlateauSchedule
+from mudra.recipe import ConstantSchedule, CosineSchedule, OneCycleSchedule, PlateauSchedule
 from mudra.training.schedules import Plateau, Schedule, build_schedule
 
 patient = hypothesis.settings(deadline=None)  # a busy machine is no failure
@@ -158,3 +158,40 @@ def test_a_plateau_without_validation_or_with_its_floor_above_is_refused() -> No
     build_schedule(CosineSchedule(), 10, 10, lr=1.0).epoch_ended(None)  # the others do not care
     with pytest.raises(RecipeError, match=r"schedule\.min_lr: found 0\.1"):
         build_schedule(PlateauSchedule(min_lr=0.1), 10, 10, lr=1e-2)
+
+
+@patient
+@given(st.integers(1, 50), st.integers(1, 20), st.floats(0.01, 0.99), st.floats(0.01, 1), finals)
+def test_one_cycle_rises_to_the_full_rate_and_falls(
+    steps: int, epochs: int, rise: float, start: float, final: float
+) -> None:
+    settings = OneCycleSchedule(rise=rise, start=start, final=final)
+    schedule = build_schedule(settings, steps, epochs, lr=1e-3)
+    rates = [schedule.rate(step) for step in range(steps * epochs)]
+    top = rates.index(max(rates))
+    assert rates[top] == pytest.approx(1)
+    assert all(0 < rate <= 1 for rate in rates)
+    assert all(one <= other for one, other in pairwise(rates[: top + 1]))
+    assert all(one >= other for one, other in pairwise(rates[top:]))
+    if top:
+        assert rates[0] == pytest.approx(start)
+
+
+def test_one_cycle_agrees_with_torch() -> None:
+    import torch
+
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser,
+        1.0,
+        total_steps=101,
+        pct_start=31 / 101,
+        div_factor=25,
+        cycle_momentum=False,
+        final_div_factor=1e9,
+    )
+    ours = build_schedule(OneCycleSchedule(rise=0.3, start=0.04), 10, 10, lr=1.0)
+    for step in range(100):
+        assert ours.rate(step) == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-6)
+        optimiser.step()
+        theirs.step()

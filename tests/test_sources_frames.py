@@ -287,7 +287,7 @@ def test_facts_of_a_folder(tmp_path):
 
 def test_paths_that_cannot_hold_a_stream_are_told(tmp_path):
     folder = folder_of(tmp_path / "f", ["1.png"])
-    with pytest.raises(DataError, match=r"points are read from \.npy or \.npz"):
+    with pytest.raises(DataError, match=r"points are read from \.npy, \.npz, \.mat or \.ts"):
         open_source(folder, "points", fps=1)
     with pytest.raises(DataError, match="mask is read from a folder"):
         open_source(tmp_path / "a.mp4", "mask")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from ruamel.yaml import YAML
@@ -58,6 +58,26 @@ class DataSettings(Settings):
         """Classes by task where the kind fixes them; {} where only the files tell."""
         return {}
 
+    def point_layouts(self) -> dict[str, str]:
+        """Layout of each stream of points where the kind fixes it; {} where only the files tell."""
+        return {}
+
+
+class PointSettings(Settings):
+    """How the points of a clip are prepared.
+
+    dims: coordinates that the model takes: 3, or the first 2 of what the data has.
+    short: a clip with fewer frames than `clip.frames` is interpolated to so many (`stretch`), or keeps its frames
+        and is followed by empty ones (`pad`), which no model counts. A longer one is averaged down in either case.
+    centre: what is put at 0: the body's centre over the whole `clip`, in each `frame`, or nothing (`none`).
+    scale: `clip` divides by the body's unit of length over the clip; the layout says which.
+    """
+
+    dims: Literal[2, 3] = 3
+    short: Literal["stretch", "pad"] = "stretch"
+    centre: Literal["clip", "frame", "none"] = "clip"
+    scale: Literal["clip", "none"] = "clip"
+
 
 class ClipSettings(Settings):
     """What is looked at: which moments of a clip, at which size.
@@ -81,6 +101,33 @@ class ClipSettings(Settings):
     shorter_side: Annotated[float, Field(ge=1, le=4)] = 1.0
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[Above0, Above0, Above0] = IMAGENET_STD
+    points: PointSettings = PointSettings()
+
+
+class PointAugment(Settings):
+    """How the points of a training clip are altered; drawn once per clip. Lengths are in body units.
+
+    crop: the share of the clip's duration that is kept, at least. speed: largest relative quickening, which leaves
+        the clip shorter. warp: largest relative change of the speed along the clip, below 1.
+    scale: largest relative change of size. stretch: of each axis by itself.
+    turn, tilt: largest angle in degrees about the vertical axis and about the one that runs across, for points of
+        three coordinates. `rotate` of the section turns points in the picture as well, and `flip` mirrors them.
+    noise: deviation of what moves every point in every frame. drift: of what moves a point slowly.
+    drop_points, drop_parts, drop_frames: share of points, of the layout's parts and of frames that are not seen.
+    """
+
+    crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    speed: AtLeast0 = 0.0
+    warp: Rate = 0.0
+    scale: Rate = 0.0
+    stretch: Rate = 0.0
+    turn: Annotated[float, Field(ge=0, le=180)] = 0.0
+    tilt: Annotated[float, Field(ge=0, le=180)] = 0.0
+    noise: AtLeast0 = 0.0
+    drift: AtLeast0 = 0.0
+    drop_points: Rate = 0.0
+    drop_parts: Rate = 0.0
+    drop_frames: Rate = 0.0
 
 
 class AugmentSettings(Settings):
@@ -111,6 +158,7 @@ class AugmentSettings(Settings):
     cutmix: AtLeast0 = 0.0
     mix_share: Share = 1.0
     preceded: Share = 0.0
+    points: PointAugment = PointAugment()
 
     @property
     def mixes(self) -> bool:
@@ -161,6 +209,17 @@ class CosineSchedule(Settings):
     final: Share = 0.0
 
 
+class OneCycleSchedule(Settings):
+    """Half a cosine up from `start` x the peak rate over the share `rise` of the training, half a cosine down to
+    `final` x the peak."""
+
+    kind: Literal["one_cycle"] = "one_cycle"
+    warmup_epochs: ClassVar[float] = 0.0
+    rise: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    start: Annotated[float, Field(gt=0, le=1)] = 0.04
+    final: Share = 0.0
+
+
 class PlateauSchedule(Settings):
     """The rate times `factor` when the validation loss has not fallen for `patience` epochs."""
 
@@ -171,7 +230,7 @@ class PlateauSchedule(Settings):
     min_lr: AtLeast0 = 0.0
 
 
-Schedule = ConstantSchedule | CosineSchedule | PlateauSchedule
+Schedule = ConstantSchedule | CosineSchedule | OneCycleSchedule | PlateauSchedule
 
 
 class TrainSettings(Settings):
@@ -225,15 +284,19 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "folder": "mudra.datasets.folder:Folder",
         "hmdb51": "mudra.datasets.hmdb51:HMDB51",
         "jester": "mudra.datasets.jester:Jester",
+        "natops": "mudra.datasets.natops:Natops",
         "puppets": "mudra.datasets.puppets:Puppets",
         "ucf101": "mudra.datasets.ucf101:UCF101",
+        "utd_mhad": "mudra.datasets.utd_mhad:UtdMhad",
     },
     "model": {
+        "keypoint_transformer": "mudra.models.keypoint_transformer:KeypointTransformer",
         "timesformer": "mudra.models.timesformer:TimeSformer",
     },
     "schedule": {
         "constant": "mudra.recipe:ConstantSchedule",
         "cosine": "mudra.recipe:CosineSchedule",
+        "one_cycle": "mudra.recipe:OneCycleSchedule",
         "plateau": "mudra.recipe:PlateauSchedule",
     },
 }

@@ -21,7 +21,7 @@ from mudra.clips.sampling import chooser
 from mudra.errors import DataError
 from mudra.models.scoring import log_probabilities
 from mudra.streaming import LiveStream
-from mudra.types import Clip, Prediction
+from mudra.types import Clip, Prediction, Stream
 
 
 class Recognizer:
@@ -39,7 +39,7 @@ class Recognizer:
 
     def predict(
         self,
-        source: str | Path | Clip | NDArray[np.uint8],
+        source: str | Path | Clip | NDArray[Any],
         *,
         fps: float | None = None,
         views: Views = Views(),  # noqa: B008
@@ -47,7 +47,8 @@ class Recognizer:
         """Recognise one clip.
 
         Args:
-            source: a video file, a folder of frames, a clip of a data set, or frames uint8 RGB [T,H,W,3].
+            source: a video file, a folder of frames, a file of points, a clip of a data set, frames uint8 RGB
+                [T,H,W,3], or points [T,K,C], NaN where one was not seen.
             fps: frames per second of a folder or array; the training data's by default.
             views: looks at the clip, whose probabilities are averaged.
         Returns:
@@ -89,18 +90,33 @@ class Recognizer:
         return preprocessing.read(source, views)
 
     def _array(self, frames: NDArray[Any], fps: float | None, views: Views) -> dict[str, NDArray[np.float32]]:
+        name = self.bundle.preprocessing.settings.streams[0]
+        if self.bundle.preprocessing.streams[name].kind == "points":
+            return {name: self._points(frames, name, fps, views)}
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
             raise DataError(
                 f"frames: found {frames.dtype} {list(frames.shape)}; expected uint8 RGB [T,H,W,3], T >= 1."
             )
         preprocessing = self.bundle.preprocessing
-        name = preprocessing.settings.streams[0]
         rate = fps or preprocessing.streams[name].fps or 25.0  # only ratios of times matter to a whole clip
         times = np.arange(len(frames)) / rate
         looks = [
             chooser(preprocessing.settings, clip=i, clips=views.clips)(times) for i in range(views.clips)
         ]
         return {name: preprocessing.video(frames[np.concatenate(looks)], views)}
+
+    def _points(
+        self, points: NDArray[Any], name: str, fps: float | None, views: Views
+    ) -> NDArray[np.float32]:
+        if points.dtype.kind != "f" or points.ndim != 3 or not points.size or np.isinf(points).any():
+            raise DataError(
+                f"points: found {points.dtype} {list(points.shape)}; expected finite numbers [T,K,C], or NaN where a "
+                "point was not seen."
+            )
+        preprocessing = self.bundle.preprocessing
+        times = np.arange(len(points)) / (fps or preprocessing.streams[name].fps or 25.0)
+        stream = Stream("points", points.astype(np.float32), times)
+        return preprocessing.points(preprocessing.checked(stream, name, "points"), name, views)
 
 
 def load(path: str | Path, device: Literal["auto", "cpu", "cuda"] = "auto") -> Recognizer:

@@ -87,6 +87,12 @@ def draw(
     return Draw(geometry, colour, None if hole is None else _whole_pixels(hole))
 
 
+def draw_flip(settings: AugmentSettings, rng: np.random.Generator, may_flip: bool) -> bool:
+    """Whether a clip is mirrored, as `draw` decides it with a generator of the same seed."""
+    rng.random((ATTEMPTS, 4))
+    return bool(rng.random() < settings.flip and may_flip)
+
+
 def apply_video(
     frames: NDArray[np.uint8], draw: Draw, mean: Sequence[float], std: Sequence[float]
 ) -> NDArray[np.float32]:

@@ -35,6 +35,8 @@ class PointLayout:
         parts: rows by part, each row in at most one part, in the order in which they are stored.
         pairs: (left, right) rows that change places in a mirror; a row in no pair lies on the middle
             line. Empty: the layout has no mirror image of its own (one arm only, one hand only).
+        origin: rows whose middle is the centre of the body.
+        unit: joined rows whose distance, the mean of several, is the body's unit of length.
     """
 
     name: str
@@ -42,6 +44,8 @@ class PointLayout:
     bones: tuple[tuple[int, int], ...] = ()
     parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     pairs: tuple[tuple[int, int], ...] = ()
+    origin: tuple[int, ...] = ()
+    unit: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.points)
@@ -111,6 +115,8 @@ def declare(
     bones: Iterable[Sequence[Row]] = (),
     parts: Mapping[str, Iterable[Row]] | None = None,
     pairs: Iterable[Sequence[Row]] = (),
+    origin: Iterable[Row] = (),
+    unit: Iterable[Sequence[Row]] = (),
 ) -> PointLayout:
     """A layout of one's own, checked. Rows may be given by number or by name.
 
@@ -140,7 +146,9 @@ def declare(
         for part, rows in (parts or {}).items()
     }
     _once((row for rows in members.values() for row in rows), points, f"{place}, parts")
-    return PointLayout(name, tuple(points), joined, members, swapped)
+    middle = tuple(_row(point, numbers, f"{place}, origin") for point in origin)
+    measure = tuple(_couple(rows, numbers, f"{place}, unit") for rows in unit)
+    return PointLayout(name, tuple(points), joined, members, swapped, middle, measure)
 
 
 def find_layout(name: str, place: str = "layout") -> PointLayout:
@@ -304,7 +312,16 @@ def _holistic() -> PointLayout:
     names = [name for part in parts.values() for name in part]
     body = [*_both(_BODY_BONES, "pose_"), *_bones(" ".join((*_ACROSS, *_SHOULDERS_AND_HIPS)), "pose_")]
     swaps = [*_face_swaps(range(468)), *_swaps(names[468:])]
-    return declare("holistic543", names, bones=[*_mediapipe_bones(SIDES), *body], parts=parts, pairs=swaps)
+    shoulders = ["pose_left_shoulder", "pose_right_shoulder"]
+    return declare(
+        "holistic543",
+        names,
+        bones=[*_mediapipe_bones(SIDES), *body],
+        parts=parts,
+        pairs=swaps,
+        origin=shoulders,
+        unit=[shoulders],
+    )
 
 
 def _sign(name: str, arms: Sequence[str]) -> PointLayout:
@@ -314,7 +331,7 @@ def _sign(name: str, arms: Sequence[str]) -> PointLayout:
     names = [name for part in parts.values() for name in part]
     # The mirror image of one arm is the other arm, which sign87 does not hold: it has no pairs.
     swaps = [*_face_swaps(LIPS), *_swaps(names[40:])] if len(arms) == 2 else []
-    return declare(name, names, bones=_mediapipe_bones(arms), parts=parts, pairs=swaps)
+    return declare(name, names, bones=_mediapipe_bones(arms), parts=parts, pairs=swaps, origin=lips)
 
 
 def _kinect() -> PointLayout:
@@ -328,14 +345,18 @@ def _kinect() -> PointLayout:
         *(("hip_centre", f"{side}_hip") for side in SIDES),
         *_both("shoulder-elbow elbow-wrist wrist-hand hip-knee knee-ankle ankle-foot"),
     ]
-    return declare("kinect20", names, bones=bones, parts=parts, pairs=_swaps(names))
+    torso = _bones("hip_centre-shoulder_centre")
+    return declare(
+        "kinect20", names, bones=bones, parts=parts, pairs=_swaps(names), origin=["hip_centre"], unit=torso
+    )
 
 
 def _natops() -> PointLayout:
     names = [f"{side}_{point}" for point in ("hand_tip", "elbow", "wrist", "thumb") for side in SIDES]
     parts = {f"{side}_arm": [name for name in names if name.startswith(side)] for side in SIDES}
     bones = _both("elbow-wrist wrist-hand_tip wrist-thumb")
-    return declare("natops8", names, bones=bones, parts=parts, pairs=_swaps(names))
+    elbows = ["left_elbow", "right_elbow"]
+    return declare("natops8", names, bones=bones, parts=parts, pairs=_swaps(names), origin=elbows)
 
 
 def _coco() -> PointLayout:
@@ -348,7 +369,11 @@ def _coco() -> PointLayout:
         *_bones(" ".join(("nose-left_eye nose-right_eye", *_SHOULDERS_AND_HIPS))),
         *_both("eye-ear ear-shoulder shoulder-elbow elbow-wrist shoulder-hip hip-knee knee-ankle"),
     ]
-    return declare("coco17", names, bones=bones, parts=parts, pairs=_swaps(names))
+    shoulders = ["left_shoulder", "right_shoulder"]
+    torso = _both("shoulder-hip")
+    return declare(
+        "coco17", names, bones=bones, parts=parts, pairs=_swaps(names), origin=shoulders, unit=torso
+    )
 
 
 LAYOUTS: Mapping[str, PointLayout] = {
@@ -357,7 +382,14 @@ LAYOUTS: Mapping[str, PointLayout] = {
         _holistic(),
         _sign("sign87", ("left",)),
         _sign("sign92", SIDES),
-        declare("hand21", HAND, bones=HAND_BONES, parts={"hand": HAND}),
+        declare(
+            "hand21",
+            HAND,
+            bones=HAND_BONES,
+            parts={"hand": HAND},
+            origin=["wrist"],
+            unit=[("wrist", "middle_mcp")],
+        ),
         _kinect(),
         _natops(),
         _coco(),

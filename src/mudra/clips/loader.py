@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mudra.clips import augment
+from mudra.clips import augment, point_augment
 from mudra.clips.manifest import Manifest
 from mudra.clips.pixels import view_box
+from mudra.clips.points import fill
 from mudra.clips.preprocessing import Preprocessing, Views, open_stream
 from mudra.clips.sampling import chooser
 from mudra.clips.watch import Watch, Watched
 from mudra.errors import DataError
 from mudra.recipe import AugmentSettings
-from mudra.types import UNLABELLED
+from mudra.types import UNLABELLED, Clip
 
 LOOK = 2.0  # seconds between two looks at what the loader processes are at
 
@@ -82,7 +83,7 @@ class Batch:
 
 
 class EvaluationClips(Dataset[Sample]):
-    """Clips as evaluation sees them: float32 [V,T,C,H,W], nothing drawn."""
+    """Clips as evaluation sees them: float32 [V,...] by stream, nothing drawn."""
 
     def __init__(self, manifest: Manifest, preprocessing: Preprocessing, views: Views) -> None:
         self.manifest = manifest
@@ -99,7 +100,7 @@ class EvaluationClips(Dataset[Sample]):
 
 
 class TrainingClips(Dataset[Sample]):
-    """Clips as training sees them: float32 [T,C,H,W], drawn anew in every epoch."""
+    """Clips as training sees them, drawn anew in every epoch: video float32 [T,C,H,W], points float32 [T,K,C]."""
 
     def __init__(
         self, manifest: Manifest, preprocessing: Preprocessing, settings: AugmentSettings, seed: int
@@ -108,7 +109,8 @@ class TrainingClips(Dataset[Sample]):
         self.preprocessing = preprocessing
         self.settings = settings
         self.seed = seed
-        self.may_flip = settings.flip_is_harmless or all(manifest.mirror.get(task) for task in manifest.tasks)
+        sided = settings.flip_is_harmless or all(manifest.mirror.get(task) for task in manifest.tasks)
+        self.may_flip = sided and preprocessing.has_mirror
         self.mirrored = {
             task: np.array([names.index(manifest.mirror.get(task, {}).get(name, name)) for name in names])
             for task, names in manifest.tasks.items()
@@ -116,27 +118,44 @@ class TrainingClips(Dataset[Sample]):
 
     def __getitem__(self, place: Place) -> Sample:
         clip = self.manifest[place.clip]
-        settings = self.preprocessing.settings
         targets = {task: int(numbers[place.clip]) for task, numbers in self.manifest.labels.items()}
         streams: dict[str, NDArray[np.float32]] = {}
+        flip = False
         try:
-            for name in settings.streams:
+            for name in self.preprocessing.settings.streams:
                 # made anew for each stream, so that all streams of a clip draw the same
                 rng = np.random.default_rng([self.seed, place.epoch, place.position])
-                choose = chooser(settings, rng=rng.spawn(1)[0] if self.settings.shift_time else None)
-                frames = open_stream(clip, name, self.preprocessing.streams[name]).read(choose).values
-                height, width = frames.shape[1:3]
-                view = view_box(height, width, settings.resize, settings.shorter_side)
-                aspect = (view[2] - view[0]) / (view[3] - view[1])
-                drawn = augment.draw(
-                    self.settings, rng, height, width, settings.size, self.may_flip, view, aspect
-                )
-                streams[name] = augment.apply_video(frames, drawn, settings.mean, settings.std)
+                points = self.preprocessing.streams[name].kind == "points"
+                look = self._points if points else self._video
+                streams[name], flip = look(clip, name, rng)
         except DataError as problem:
             return Sample(clip.id, place.clip, failure=str(problem))
-        if drawn.flip:
+        if flip:
             targets = {task: int(self.mirrored[task][number]) for task, number in targets.items()}
         return Sample(clip.id, place.clip, streams, targets)
+
+    def _video(self, clip: Clip, name: str, rng: np.random.Generator) -> tuple[NDArray[np.float32], bool]:
+        """Altered frames of one stream, and whether they are mirrored."""
+        settings = self.preprocessing.settings
+        choose = chooser(settings, rng=rng.spawn(1)[0] if self.settings.shift_time else None)
+        frames = open_stream(clip, name, self.preprocessing.streams[name]).read(choose).values
+        height, width = frames.shape[1:3]
+        view = view_box(height, width, settings.resize, settings.shorter_side)
+        aspect = (view[2] - view[0]) / (view[3] - view[1])
+        drawn = augment.draw(self.settings, rng, height, width, settings.size, self.may_flip, view, aspect)
+        return augment.apply_video(frames, drawn, settings.mean, settings.std), drawn.flip
+
+    def _points(self, clip: Clip, name: str, rng: np.random.Generator) -> tuple[NDArray[np.float32], bool]:
+        """Altered points of one stream, and whether they are mirrored."""
+        settings = self.preprocessing.settings
+        flip = augment.draw_flip(self.settings, rng, self.may_flip)
+        drawn = point_augment.draw_points(self.settings, rng, flip)
+        stream = self.preprocessing.read_points(clip, name)
+        moments = point_augment.moments(stream.times, settings.frames, settings.points, drawn)
+        points = self.preprocessing.points_at(stream, name, moments)
+        layout = self.preprocessing.layout(name)
+        altered = point_augment.alter(points, drawn, layout, self.settings.points)
+        return fill(altered, settings.frames), flip
 
 
 def epoch_order(manifest: Manifest, seed: int, epoch: int, *, balanced: bool = False) -> NDArray[np.int64]:

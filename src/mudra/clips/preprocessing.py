@@ -5,12 +5,14 @@ travels in the bundle: the recogniser that was evaluated is the recogniser that 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mudra.clips import points as body
+from mudra.clips.layouts import PointLayout, find_layout
 from mudra.clips.pixels import normalise, resize, view_box
 from mudra.clips.sampling import chooser
 from mudra.errors import DataError, RecipeError
@@ -51,27 +53,97 @@ class Preprocessing:
             if name not in self.streams:
                 known = ", ".join(self.streams) or "none"
                 raise RecipeError(f"clip.streams: the data has no stream {name!r}; it has {known}.")
-            if self.streams[name].kind != "video":
-                kind = self.streams[name].kind
-                raise RecipeError(f"clip.streams: {name!r} is of kind {kind!r}; models read video so far.")
+            kind = self.streams[name].kind
+            if kind == "points":
+                self._check_points(name)
+            elif kind != "video":
+                raise RecipeError(
+                    f"clip.streams: {name!r} is of kind {kind!r}; models read video and points so far."
+                )
+
+    def _check_points(self, name: str) -> None:
+        if self.streams[name].layout is None:
+            raise DataError(
+                f"stream {name!r}: nobody says which point is which; name the layout in dataset.json, as in "
+                '{"streams": {"points": {"layout": "kinect20", "fps": 30}}}.'
+            )
+        self.layout(name)
+        if self.settings.sampling != "even" or self.settings.stride != 1:
+            raise RecipeError(
+                f"clip.sampling: found {self.settings.sampling} with stride {self.settings.stride} for the points of "
+                f"{name!r}; expected even with stride 1, which uses every frame."
+            )
+
+    def layout(self, name: str) -> PointLayout:
+        """The layout of a stream of points."""
+        return find_layout(self.streams[name].layout or "", f"stream {name!r}, layout")
+
+    @property
+    def has_mirror(self) -> bool:
+        """Whether every stream has a mirror image: points have one where their layout names left and right."""
+        kinds = {name: self.streams[name].kind for name in self.settings.streams}
+        return all(kind != "points" or bool(self.layout(name).pairs) for name, kind in kinds.items())
 
     @property
     def inputs(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each stream without the batch: video is (T, C, H, W)."""
-        size = self.settings.size
-        return dict.fromkeys(self.settings.streams, (self.settings.frames, 3, size, size))
+        """Shape of each stream without the batch: video is (T, C, H, W), points are (T, K, C)."""
+        frames, size = self.settings.frames, self.settings.size
+        return {
+            name: (frames, len(self.layout(name)), self.settings.points.dims)
+            if self.streams[name].kind == "points"
+            else (frames, 3, size, size)
+            for name in self.settings.streams
+        }
 
     def read(self, clip: Clip, views: Views = Views()) -> dict[str, NDArray[np.float32]]:
         """Read a clip as evaluation sees it, decoding it once however many views are taken.
 
         Returns:
-            float32 [V,T,C,H,W] by stream, V = views.clips x views.crops.
+            by stream, V = views.clips x views.crops: video float32 [V,T,C,H,W]; points float32 [V,T,K,C], NaN where
+            a point was not seen and after the end of a short clip.
         Raises:
             DataError: a stream is missing or cannot be decoded.
         """
         return {
-            name: self.video(self._stream(clip, name, views).values, views) for name in self.settings.streams
+            name: self.points(self.read_points(clip, name), name, views)
+            if self.streams[name].kind == "points"
+            else self.video(self._stream(clip, name, views).values, views)
+            for name in self.settings.streams
         }
+
+    def read_points(self, clip: Clip, name: str) -> Stream:
+        """The points of a clip as they lie in its file, float32 [T,K,C] with the coordinates that are wanted.
+
+        Raises:
+            DataError: they cannot be read, or are not of the layout.
+        """
+        source = open_stream(clip, name, self.streams[name])
+        stream = source.read(lambda times: body.readable(times, self.settings.frames))
+        return self.checked(stream, name, f"clip {clip.id!r}")
+
+    def checked(self, stream: Stream, name: str, place: str) -> Stream:
+        """The stream with the coordinates that are wanted.
+
+        Raises:
+            DataError: its points are not of the layout.
+        """
+        values = body.check(stream.values, self.layout(name), self.settings.points.dims, place)
+        return replace(stream, values=values)
+
+    def points(self, stream: Stream, name: str, views: Views = Views()) -> NDArray[np.float32]:
+        """Prepare the points of one clip: float32 [V,T,K,C]. Places in the picture are the same to points."""
+        settings = self.settings
+        looks = []
+        for look in range(views.clips):
+            shift = ((look + 0.5) / views.clips - 0.5) / 2
+            moments = body.moments_of(stream.times, settings.frames, settings.points.short, shift)
+            looks += [self.points_at(stream, name, moments)] * views.crops
+        return np.stack([body.fill(look, settings.frames) for look in looks])
+
+    def points_at(self, stream: Stream, name: str, moments: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Points at some moments, seconds [N], centred and scaled: float32 [N,K,C]."""
+        looks = body.resample(stream.values, stream.times, moments)
+        return body.normalise(looks, self.layout(name), self.settings.points)
 
     def video(self, frames: NDArray[np.uint8], views: Views = Views()) -> NDArray[np.float32]:
         """Scale the chosen frames of one clip.

@@ -10,16 +10,25 @@ from rich.text import Text
 
 from mudra import recipe as recipes
 from mudra.bundle import build_model
+from mudra.clips.dataset_json import stream_kind
+from mudra.clips.preprocessing import Preprocessing
 from mudra.models import count_parameters, flops
 from mudra.recipe import Recipe
+from mudra.types import StreamInfo, StreamKind
 
 ASSUMED_CLASSES = {"label": 10}  # where only a user's files tell how many there are
+ASSUMED_LAYOUT = "sign92"  # and which points
 
 
 def counts(recipe: Recipe) -> tuple[int, float]:
     """Trainable parameters, counted from the built model, and GFLOPs of one clip (2 per multiply-add)."""
-    size = recipe.clip.size
-    inputs = dict.fromkeys(recipe.clip.streams, (recipe.clip.frames, 3, size, size))
+    layouts = recipe.data.point_layouts()
+    kinds: dict[str, StreamKind] = {name: stream_kind(name) or "video" for name in recipe.clip.streams}
+    streams = {
+        name: StreamInfo(kind, layouts.get(name, ASSUMED_LAYOUT) if kind == "points" else None)
+        for name, kind in kinds.items()
+    }
+    inputs = Preprocessing(recipe.clip, streams).inputs
     with torch.device("meta"):
         model = build_model(recipe.model, inputs, recipe.data.class_counts() or ASSUMED_CLASSES)
     return count_parameters(model), flops(model, inputs) / 1e9

@@ -9,6 +9,8 @@ from mudra.sources.arrays import ArraySource
 from mudra.sources.facts import Facts
 from mudra.sources.frames import FrameFolder
 from mudra.sources.limits import DEFAULT_LIMITS, Limits, named
+from mudra.sources.mat import MatSource
+from mudra.sources.ts import TsSource
 from mudra.sources.video import VideoSource
 from mudra.types import StreamKind
 
@@ -25,7 +27,7 @@ def open_source(
     threads: int = 1,
     limits: Limits = DEFAULT_LIMITS,
 ) -> VideoSource | FrameFolder | ArraySource:
-    """The reader for a path: a folder of pictures, a NumPy file, or else a video. Reads nothing yet.
+    """The reader for a path: a folder of pictures, arrays, or else a video. Reads nothing yet.
 
     Args:
         fps: moments per second, for what has no times of its own.
@@ -37,8 +39,12 @@ def open_source(
     path = Path(path)
     if path.suffix.lower() in (".npy", ".npz"):
         return ArraySource(path, kind, fps, start, stop, limits)
+    if path.suffix.lower() == ".mat" and kind in ("points", "series", "depth"):
+        return MatSource(path, kind, fps, start, stop, limits)
+    if path.suffix.lower() == ".ts" and kind in ("points", "series"):  # video may be an MPEG transport stream
+        return TsSource(path, kind, fps, start, stop, limits)
     if kind in ("points", "series"):
-        raise DataError(f"{named(path)}: {kind} are read from .npy or .npz files; convert it.")
+        raise DataError(f"{named(path)}: {kind} are read from .npy, .npz, .mat or .ts files; convert it.")
     if path.is_dir():
         return FrameFolder(path, kind, fps, start, stop, limits)
     if kind != "video":

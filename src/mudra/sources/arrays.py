@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ class ArraySource:
         """
         place = named(self.path)
         check_bounds(self.start, self.stop, place)
-        with npy.arrays(self.path, self.limits) as found:
+        with self._arrays() as found:
             values = self._values(found)
             times = self._times(found, len(values))
             part = window(times, self.start, self.stop, place)
@@ -83,7 +84,7 @@ class ArraySource:
         Raises:
             DataError: as `read`, for every moment.
         """
-        with npy.arrays(self.path, self.limits) as found:
+        with self._arrays() as found:
             values = self._values(found)
             times = self._times(found, len(values))
             step = max(1, _CHUNK_BYTES // max(1, values[0].nbytes))
@@ -93,6 +94,10 @@ class ArraySource:
         height, width = values.shape[1:3] if self.kind in ("video", "depth", "mask") else (0, 0)
         fps = mean_rate(times, self.fps or 0.0)
         return Facts(len(times), width, height, fps, duration(times, fps))
+
+    def _arrays(self) -> AbstractContextManager[Mapping[str, NDArray[Any]]]:
+        """The file's arrays by name, for as long as it is open."""
+        return npy.arrays(self.path, self.limits)
 
     def _values(self, found: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """The array of this stream, its shape and type checked."""

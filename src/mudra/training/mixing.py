@@ -7,7 +7,7 @@ What happens is drawn over the whole optimiser step (all ranks, all accumulated 
 pixel is touched, from a generator that the loop makes of (seed, step) alone; a process that trains on
 some rows only gets the very same values.
 
-Axes: B clips, T frames, C channels (classes, in targets), H height, W width.
+Axes: B clips, T frames, C channels (classes, in targets), H height, W width, K points.
 """
 
 from __future__ import annotations
@@ -112,17 +112,33 @@ def mix_video(plan: MixPlan, own: Tensor, partners: Tensor) -> Tensor:
     return torch.where(inside[:, None, None], partners, own)
 
 
+def mix_points(plan: MixPlan, own: Tensor, partners: Tensor) -> Tensor:
+    """Mix points with their partners': where both are seen, their mean by share; where one is, that one.
+
+    Args:
+        own, partners: float [B,T,K,C], NaN where a point was not seen or the clip is over.
+    """
+    if plan.kind == "none":
+        return own
+    share = torch.from_numpy(plan.share).to(own)[:, None, None, None]
+    both = torch.lerp(partners, own, share)
+    one = torch.where(own.isnan(), partners, own)
+    mixed = torch.where(both.isnan(), one, both)
+    return torch.where(share == 1, own, mixed)
+
+
 def precede(own: Tensor, before: Tensor, preceded: Tensor) -> Tensor:
     """Clips whose first third shows the end of another clip.
 
     Args:
-        own, before: float [B,T,C,H,W]; row i of `before` is the clip that comes before row i of `own`.
+        own, before: float [B,T,...]; row i of `before` is the clip that comes before row i of `own`.
         preceded: bool [B], where that is so.
     """
     first = own.shape[1] // 3
     if first == 0:
         return own
-    past = torch.where(preceded[:, None, None, None, None], before[:, -first:], own[:, :first])
+    which = preceded.view(-1, *[1] * (own.ndim - 1))
+    past = torch.where(which, before[:, -first:], own[:, :first])
     return torch.cat([past, own[:, first:]], dim=1)
 
 
@@ -156,7 +172,8 @@ def mix(
     """Mix the clips of one optimiser step.
 
     Args:
-        streams: float [B,T,C,H,W] by name, the clips of the whole step in their global order.
+        streams: video float [B,T,C,H,W] and points float [B,T,K,C] by name, the clips of the whole step in their
+            global order.
         targets: class numbers int64 [B] by task, UNLABELLED where unknown.
         classes: number of classes by task.
         rng: made of (seed, step) by the loop.
@@ -165,7 +182,7 @@ def mix(
         those rows of the mixed streams, and soft targets float32 [B, classes] by task, whether or not this step was
         drawn to be mixed.
     Raises:
-        RecipeError: a stream that is not video cannot be mixed yet.
+        RecipeError: a stream that cannot be mixed so; boxes are cut out of pictures alone.
     """
     clips = len(next(iter(streams.values())))
     plan = draw_mix(settings, clips, rng)
@@ -189,7 +206,8 @@ def mix(
         if settings.preceded:
             preceded = torch.from_numpy(plan.before != mine).to(x.device)
             looks = precede(looks, picked(x, plan.before), preceded)
-        mixed[name] = looks if plan.kind == "none" else mix_video(plan, looks, partners(x))
+        blend = mix_video if x.ndim == 5 else mix_points
+        mixed[name] = looks if plan.kind == "none" else blend(plan, looks, partners(x))
     share = kept(plan, height, width)
     soft = {task: mix_targets(share, own(y), partners(y), classes[task], task) for task, y in targets.items()}
     return mixed, soft
@@ -197,18 +215,18 @@ def mix(
 
 def _picture_size(streams: Mapping[str, Tensor], settings: AugmentSettings) -> tuple[int, int]:
     """Height and width that all streams have; refuse what cannot be mixed."""
-    sizes = {name: tuple(stream.shape[-2:]) for name, stream in streams.items()}
+    sizes = {name: tuple(stream.shape[-2:]) for name, stream in streams.items() if stream.ndim == 5}
     if not settings.mixes:
         return 1, 1
     for name, stream in streams.items():
-        if stream.ndim != 5:
+        if stream.ndim != 5 and (settings.cutmix or stream.ndim != 4):
             raise RecipeError(
-                f"augment.mixup, augment.cutmix: found the stream {name!r} {tuple(stream.shape)}; expected "
-                f"pictures [clips, frames, channels, height, width]; set both to 0 for this stream"
+                f"augment.cutmix: found the stream {name!r} {tuple(stream.shape)}; expected pictures [clips, frames, "
+                "channels, height, width]; set it to 0 for this stream"
             )
     if len(set(sizes.values())) > 1:
         raise RecipeError(
             f"augment.cutmix: found pictures of sizes {sizes}; expected one size; give all streams the same"
         )
-    height, width = next(iter(sizes.values()))
+    height, width = next(iter(sizes.values()), (1, 1))
     return int(height), int(width)

@@ -14,7 +14,7 @@ import math
 from typing import Any
 
 from mudra.errors import ModelError, RecipeError
-from mudra.recipe import ConstantSchedule, CosineSchedule, PlateauSchedule
+from mudra.recipe import ConstantSchedule, CosineSchedule, OneCycleSchedule, PlateauSchedule
 
 
 def warmup(step: int, steps: int) -> float:
@@ -82,6 +82,25 @@ class Cosine(Schedule):
         return super().rate(step) * cosine(step, self.warmup_steps, self.steps, self.final)
 
 
+class OneCycle(Schedule):
+    """Half a cosine up, half a cosine down (Smith & Topin 2018, arXiv:1708.07120).
+
+    As torch's OneCycleLR with two phases; departs from it: AdamW's betas stay what they are.
+    """
+
+    def __init__(self, steps: int, rise: float, start: float, final: float) -> None:
+        super().__init__(0)
+        self.steps = steps
+        self.peak = min(max(round(rise * steps), 1), steps - 1) if steps > 1 else 0
+        self.start = start
+        self.final = final
+
+    def rate(self, step: int) -> float:
+        if step < self.peak:
+            return cosine(self.peak - step, 0, self.peak, self.start)
+        return cosine(step, self.peak, self.steps, self.final)
+
+
 class Plateau(Schedule):
     """Warm-up, then the rate times `factor` whenever validation stops getting better.
 
@@ -121,7 +140,7 @@ class Plateau(Schedule):
 
 
 def build_schedule(
-    settings: ConstantSchedule | CosineSchedule | PlateauSchedule,
+    settings: ConstantSchedule | CosineSchedule | OneCycleSchedule | PlateauSchedule,
     steps_per_epoch: int,
     epochs: int,
     lr: float,
@@ -143,6 +162,8 @@ def build_schedule(
         )
     if isinstance(settings, CosineSchedule):
         return Cosine(warmup_steps, steps, settings.final)
+    if isinstance(settings, OneCycleSchedule):
+        return OneCycle(steps, settings.rise, settings.start, settings.final)
     if isinstance(settings, PlateauSchedule):
         if settings.min_lr > lr:
             raise RecipeError(

@@ -210,10 +210,13 @@ def build_trainer(
     clips = TrainingClips(manifest.split("train"), bundle.preprocessing, recipe.augment, recipe.train.seed)
     say, team = session.say, session.team
     if recipe.augment.flip > 0 and not clips.may_flip:
-        say(
-            "horizontal flip is off: the data does not say which classes a mirror swaps. State it as `mirror` in "
-            "dataset.json, or set augment.flip_is_harmless=true where no class has a side."
+        why = (
+            "the data does not say which classes a mirror swaps. State it as `mirror` in dataset.json, or set "
+            "augment.flip_is_harmless=true where no class has a side."
+            if bundle.preprocessing.has_mirror
+            else "the layout of its points names no left and right."
         )
+        say(f"horizontal flip is off: {why}")
     _refuse_unlabelled(clips.manifest)
     torch.manual_seed(recipe.train.seed)
     model = bundle.build()

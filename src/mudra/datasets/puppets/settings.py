@@ -56,6 +56,9 @@ class Puppets(DataSettings):
     still: Share = 0.0
     verb_noun: Share = 0.0
 
+    def point_layouts(self) -> dict[str, str]:
+        return {"points": "sign92"}
+
     @model_validator(mode="after")
     def _splits_have_persons(self) -> Self:
         if abs(sum(self.shares) - 1.0) > 1e-6:
