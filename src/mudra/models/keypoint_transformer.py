@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mudra.errors import ModelError
-from mudra.models.layers import MLP, DropPath, TaskHeads, require_heads_divide, start_scaled
+from mudra.models.layers import MLP, DropPath, TaskHeads, require_heads_divide, start_scaled, turned
 from mudra.settings import Settings
 
 Positive = Annotated[int, Field(ge=1)]
@@ -101,9 +101,10 @@ class TimeAttention(nn.Module):
 
     def forward(self, x_BTD: Tensor, there_BT1: Tensor, phase_TE: tuple[Tensor, Tensor]) -> Tensor:
         q, k, v = self.qkv(x_BTD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        cos, sin = (part.to(q.dtype) for part in phase_TE)
         mask_B11T = there_BT1.bool().transpose(1, 2)[:, None]
         answer_BHTE = F.scaled_dot_product_attention(
-            rotate(q, phase_TE), rotate(k, phase_TE), v, attn_mask=mask_B11T
+            turned(q, cos, sin), turned(k, cos, sin), v, attn_mask=mask_B11T
         )
         return self.dropout(self.projection(answer_BHTE.transpose(1, 2).flatten(2)))
 
@@ -206,19 +207,11 @@ class KeypointTransformer(nn.Module):
 
 
 def phases(like: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Cosine and sine [T, E] by which each frame's queries and keys are turned."""
+    """Cosine and sine [T, E / 2] by which the pairs of each frame's queries and keys are turned."""
     place_T = torch.arange(like.shape[1], device=like.device, dtype=like.dtype)
     half = torch.arange(size // 2, device=like.device, dtype=like.dtype)
     angle_TE = place_T[:, None] * THETA ** (-2 * half / size)
-    angle_TE = torch.cat([angle_TE, angle_TE], -1)
     return angle_TE.cos(), angle_TE.sin()
-
-
-def rotate(x_BHTE: Tensor, phase_TE: tuple[Tensor, Tensor]) -> Tensor:
-    """Queries or keys turned by their frames' phases; what they have in common goes by their distance alone."""
-    cos, sin = (part.to(x_BHTE.dtype) for part in phase_TE)
-    one, other = x_BHTE.chunk(2, -1)
-    return x_BHTE * cos + torch.cat([-other, one], -1) * sin
 
 
 def require_sense(settings: KeypointTransformerSettings) -> None:

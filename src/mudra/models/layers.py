@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -217,3 +218,13 @@ def start_scaled(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary phases: turn the pairs (first half, second half) of [..., E] by angles.
+
+    Args:
+        cos, sin: of the angles, [..., E / 2].
+    """
+    one, two = x.chunk(2, -1)
+    return torch.cat([one * cos - two * sin, one * sin + two * cos], -1)

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from mudra.errors import ModelError
-from mudra.models.layers import require_heads_divide
+from mudra.models.layers import require_heads_divide, turned
 from mudra.settings import Settings
 
 EPS = 1e-6
@@ -262,9 +262,3 @@ def decays(kind: Literal["paper", "short", "learned"], heads: int) -> Tensor:
     if kind == "paper":
         return 1 - 2.0 ** (-5 - torch.arange(heads, dtype=torch.float64))
     return 1 - 2.0 ** -torch.linspace(1, 5, heads, dtype=torch.float64)
-
-
-def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs (first half, second half) of [..., E] by angles whose cosine and sine are [..., E / 2]."""
-    one, two = x.chunk(2, -1)
-    return torch.cat([one * cos - two * sin, one * sin + two * cos], -1)
