@@ -22,7 +22,7 @@ import torch
 
 from mudra.clips.augment import apply_video, draw
 from mudra.clips.pixels import normalise, resize
-from mudra.recipe import IMAGENET_MEAN, IMAGENET_STD, AugmentSettings
+from mudra.sections import IMAGENET_MEAN, IMAGENET_STD, AugmentSettings
 
 FRAMES, HEIGHT, WIDTH, OUT = 16, 240, 320, 224
 CROP: dict[str, object] = {"crop": (0.5, 1.0), "flip": 0.5}

@@ -27,7 +27,7 @@ from mudra.clips.manifest import Manifest, read_manifest, write_manifest
 from mudra.clips.preprocessing import Preprocessing, open_stream
 from mudra.datasets.opening import read_location
 from mudra.predictions import PredictionTable, TaskScores, read
-from mudra.recipe import ClipSettings
+from mudra.sections import ClipSettings
 from mudra.training.train import train
 from real_clips import pooled, tell
 

@@ -27,7 +27,7 @@ from mudra.clips.preprocessing import Preprocessing
 from mudra.models import count_parameters
 from mudra.models.retention import RetentionSettings
 from mudra.models.timesformer import TimeSformer, TimeSformerSettings
-from mudra.recipe import ClipSettings
+from mudra.sections import ClipSettings
 from mudra.streaming import LiveStream
 from mudra.training.hardware import processor_name
 from mudra.types import StreamInfo

@@ -12,7 +12,7 @@ from mudra.clips.augment import ERASE_RATIO, ERASE_SHARE, Draw, apply_video, dra
 from mudra.clips.colour import LUMA, Colour, hue_matrix, paint, saturation_matrix
 from mudra.clips.geometry import Geometry, take, take_points
 from mudra.clips.pixels import normalise, resize, view_box
-from mudra.recipe import IMAGENET_MEAN, IMAGENET_STD, AugmentSettings
+from mudra.sections import IMAGENET_MEAN, IMAGENET_STD, AugmentSettings
 
 patient = hypothesis.settings(deadline=None)  # a busy machine is no failure
 

@@ -7,7 +7,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "mudra"
 
-GROUND = {"types", "errors", "settings", "files", "progress"}
+GROUND = {"types", "errors", "settings", "sections", "files", "progress"}
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
@@ -15,6 +15,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "files": {"errors"},
     "progress": set(),
     "sources": GROUND,
+    "sections": {"settings"},
     "recipe": GROUND,
     "clips": GROUND | {"recipe", "sources"},
     "datasets": GROUND | {"recipe", "sources", "clips"},
@@ -25,10 +26,32 @@ MAY_IMPORT: dict[str, set[str]] = {
     "streaming": GROUND | {"bundle", "models"},
     "recognizer": GROUND | {"recipe", "sources", "clips", "models", "bundle", "streaming"},
     "reports": GROUND
-    | {"recipe", "sources", "datasets", "clips", "models", "predictions", "bundle", "training", "recognizer"},
+    | {
+        "sections",
+        "recipe",
+        "sources",
+        "datasets",
+        "clips",
+        "models",
+        "predictions",
+        "bundle",
+        "training",
+        "recognizer",
+    },
     "demo": GROUND | {"recipe", "datasets", "clips", "training", "recognizer", "reports", "predictions"},
     "cli": GROUND
-    | {"recipe", "datasets", "clips", "models", "predictions", "training", "recognizer", "reports", "demo"},
+    | {
+        "sections",
+        "recipe",
+        "datasets",
+        "clips",
+        "models",
+        "predictions",
+        "training",
+        "recognizer",
+        "reports",
+        "demo",
+    },
     "__main__": {"cli"},
     "__init__": {"recognizer"},
 }

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from mudra.errors import DataError, RecipeError
-from mudra.recipe import LossSettings
+from mudra.sections import LossSettings
 from mudra.training.losses import Loss, balanced_weights, build_loss, one_hot
 from mudra.types import UNLABELLED
 

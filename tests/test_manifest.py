@@ -15,7 +15,7 @@ from mudra.clips.manifest import read_folder, read_manifest, write_manifest
 from mudra.clips.table import Rows, build
 from mudra.datasets.folder import Folder
 from mudra.errors import DataError, OutputError
-from mudra.recipe import Holdout
+from mudra.sections import Holdout
 from mudra.settings import parse
 from mudra.types import UNLABELLED, StreamInfo
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mudra.errors import DataError, RecipeError
-from mudra.recipe import AugmentSettings, LossSettings
+from mudra.sections import AugmentSettings, LossSettings
 from mudra.training.losses import build_loss
 from mudra.training.mixing import boxes, draw_mix, kept, mix, mix_video
 from mudra.types import UNLABELLED

@@ -6,7 +6,7 @@ from torch import nn
 
 from mudra.errors import ModelError
 from mudra.models.timesformer import TimeSformer, TimeSformerSettings
-from mudra.recipe import OptimSettings
+from mudra.sections import OptimSettings
 from mudra.training.optimisers import build_optimiser, lr_scales, set_rate
 
 

@@ -22,8 +22,9 @@ from mudra.clips.points import fill, moments_of, normalise, readable, resample
 from mudra.clips.preprocessing import Preprocessing, Views
 from mudra.errors import DataError, RecipeError
 from mudra.predictions import read
-from mudra.recipe import AugmentSettings, ClipSettings, PointAugment, PointSettings, Recipe
+from mudra.recipe import Recipe
 from mudra.reports.report import write_report
+from mudra.sections import AugmentSettings, ClipSettings, PointAugment, PointSettings
 from mudra.training.mixing import MixPlan, mix_points
 from mudra.training.train import train
 from mudra.types import Clip, StreamInfo
@@ -324,7 +325,7 @@ def test_origin_and_unit_of_a_layout_are_checked() -> None:
 
 
 @patient
-@given(seed=st.integers(0, 999), unseen=st.floats(0, 1), share=st.floats(0, 1))
+@given(seed=st.integers(0, 999), unseen=st.floats(0, 1), share=st.floats(0, 1, width=32))
 def test_mixup_takes_the_mean_of_what_both_saw_and_else_what_one_saw(
     seed: int, unseen: float, share: float
 ) -> None:

@@ -27,7 +27,7 @@ from mudra.models.timesformer import (
 )
 from mudra.models.timesformer_files import Config
 from mudra.models.timesformer_weights import adapt_positions
-from mudra.recipe import ClipSettings
+from mudra.sections import ClipSettings
 from mudra.settings import parse
 from mudra.training import checkpoints
 from mudra.training.run_folder import RunFolder

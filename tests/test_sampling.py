@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mudra.clips.sampling import chooser, even, segments, strided, window_starts
-from mudra.recipe import ClipSettings
+from mudra.sections import ClipSettings
 
 LENGTHS = st.integers(1, 200)
 WANTS = st.integers(1, 40)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mudra.errors import ModelError, RecipeError
-from mudra.recipe import ConstantSchedule, CosineSchedule, OneCycleSchedule, PlateauSchedule
+from mudra.sections import ConstantSchedule, CosineSchedule, OneCycleSchedule, PlateauSchedule
 from mudra.training.schedules import Plateau, Schedule, build_schedule
 
 patient = hypothesis.settings(deadline=None)  # a busy machine is no failure

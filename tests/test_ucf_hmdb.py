@@ -11,8 +11,8 @@ from mudra.datasets.hmdb51 import HMDB51
 from mudra.datasets.opening import open_data
 from mudra.datasets.ucf101 import UCF101
 from mudra.errors import DataError, RecipeError
-from mudra.recipe import Holdout
 from mudra.reports.catalogue import counts
+from mudra.sections import Holdout
 
 UCF = ["ApplyEyeMakeup", "Archery", "HandstandPushups"]
 HAND = "HandstandPushups/v_HandStandPushups_g02_c01"

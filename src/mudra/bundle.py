@@ -29,7 +29,8 @@ from mudra.errors import ModelError, MudraError
 from mudra.files import read_json as read_json
 from mudra.files import read_weights as read_weights
 from mudra.files import replace_file, write_json
-from mudra.recipe import ClipSettings, kind_class
+from mudra.recipe import kind_class
+from mudra.sections import ClipSettings
 from mudra.settings import Settings, parse
 from mudra.types import Prediction, Ranked, StreamInfo, StreamKind
 

@@ -14,269 +14,25 @@ from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
-from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from mudra.errors import RecipeError, did_you_mean
+from mudra.sections import (
+    AugmentSettings,
+    ClipSettings,
+    DataSettings,
+    LossSettings,
+    OptimSettings,
+    Schedule,
+    TrainSettings,
+)
 from mudra.settings import Settings, parse
 
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]  # a dropout rate: 1 would drop everything
-Above0 = Annotated[float, Field(gt=0)]
-AtLeast0 = Annotated[float, Field(ge=0)]
-
 DEPTH_LIMIT = 32  # of lists and sections within each other; recipes need four
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-class Holdout(Settings):
-    """Validation clips carved out of train on purpose, whole groups at a time."""
-
-    by: Literal["group", "clip"] = "group"
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.1
-
-
-class DataSettings(Settings):
-    """What every kind of data set has. A kind adds its own keys and `read(folder)`.
-
-    tasks: which tasks are trained; None is all that the data has.
-    """
-
-    kind: str
-    tasks: tuple[str, ...] | None = None
-    holdout: Holdout | None = None
-
-    def class_counts(self) -> dict[str, int]:
-        """Classes by task where the kind fixes them; {} where only the files tell."""
-        return {}
-
-    def point_layouts(self) -> dict[str, str]:
-        """Layout of each stream of points where the kind fixes it; {} where only the files tell."""
-        return {}
-
-
-class PointSettings(Settings):
-    """How the points of a clip are prepared.
-
-    dims: coordinates that the model takes: 3, or the first 2 of what the data has.
-    short: a clip with fewer frames than `clip.frames` is interpolated to so many (`stretch`), or keeps its frames
-        and is followed by empty ones (`pad`), which no model counts. A longer one is averaged down in either case.
-    centre: what is put at 0: the body's centre over the whole `clip`, in each `frame`, or nothing (`none`).
-    scale: `clip` divides by the body's unit of length over the clip; the layout says which.
-    """
-
-    dims: Literal[2, 3] = 3
-    short: Literal["stretch", "pad"] = "stretch"
-    centre: Literal["clip", "frame", "none"] = "clip"
-    scale: Literal["clip", "none"] = "clip"
-
-
-class ClipSettings(Settings):
-    """What is looked at: which moments of a clip, at which size.
-
-    sampling: `even` spreads the frames over the whole clip (after keeping every `stride`-th),
-        `strided` takes a window of neighbours `stride` apart, `segments` takes one moment of each
-        equal part of the clip (a random one in training), `paced` takes the last `frames` moments at `fps` a
-        second: what a stream of that rate has seen when the clip ends.
-    fps: looks a second, for `paced` alone.
-    resize: `stretch` ignores the aspect ratio; `crop` brings the shorter side to `size` x
-        `shorter_side` and looks at the centre.
-    """
-
-    streams: tuple[str, ...] = ("video",)
-    frames: Positive = 16
-    sampling: Literal["even", "strided", "segments", "paced"] = "even"
-    fps: Annotated[float, Field(gt=0, le=240)] | None = None
-    stride: Positive = 1
-    size: Annotated[int, Field(ge=8, le=4096)] = 224
-    resize: Literal["stretch", "crop"] = "crop"
-    shorter_side: Annotated[float, Field(ge=1, le=4)] = 1.0
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[Above0, Above0, Above0] = IMAGENET_STD
-    points: PointSettings = PointSettings()
-
-
-class PointAugment(Settings):
-    """How the points of a training clip are altered; drawn once per clip. Lengths are in body units.
-
-    crop: the share of the clip's duration that is kept, at least. speed: largest relative quickening, which leaves
-        the clip shorter. warp: largest relative change of the speed along the clip, below 1.
-    scale: largest relative change of size. stretch: of each axis by itself.
-    turn, tilt: largest angle in degrees about the vertical axis and about the one that runs across, for points of
-        three coordinates. `rotate` of the section turns points in the picture as well, and `flip` mirrors them.
-    noise: deviation of what moves every point in every frame. drift: of what moves a point slowly.
-    drop_points, drop_parts, drop_frames: share of points, of the layout's parts and of frames that are not seen.
-    """
-
-    crop: Annotated[float, Field(gt=0, le=1)] = 1.0
-    speed: AtLeast0 = 0.0
-    warp: Rate = 0.0
-    scale: Rate = 0.0
-    stretch: Rate = 0.0
-    turn: Annotated[float, Field(ge=0, le=180)] = 0.0
-    tilt: Annotated[float, Field(ge=0, le=180)] = 0.0
-    noise: AtLeast0 = 0.0
-    drift: AtLeast0 = 0.0
-    drop_points: Rate = 0.0
-    drop_parts: Rate = 0.0
-    drop_frames: Rate = 0.0
-
-
-class AugmentSettings(Settings):
-    """How training clips are altered; drawn once per clip, the same for all its frames.
-
-    crop: the share of the picture's area that a random resized crop keeps, from..to; None is off.
-    flip: probability of a horizontal flip. Classes of the data's `mirror` table are swapped with it;
-        without that table clips are not flipped unless `flip_is_harmless` says that no class has a side.
-    brightness, contrast, saturation: largest relative change. hue: largest turn, in turns (0.5 is all).
-    preceded: share of the clips whose first third shows the end of another clip, as in a recording that goes on:
-        for models that stream, whose past is whatever came before.
-    rotate: largest angle in degrees. shift_time: the sampled moments may start anywhere they fit.
-    """
-
-    crop: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] | None = None
-    crop_ratio: tuple[Above0, Above0] = (3 / 4, 4 / 3)
-    flip: Share = 0.0
-    flip_is_harmless: bool = False
-    brightness: Share = 0.0
-    contrast: Share = 0.0
-    saturation: Share = 0.0
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    grey: Share = 0.0
-    erase: Share = 0.0
-    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
-    shift_time: bool = True
-    mixup: AtLeast0 = 0.0
-    cutmix: AtLeast0 = 0.0
-    mix_share: Share = 1.0
-    preceded: Share = 0.0
-    points: PointAugment = PointAugment()
-
-    @property
-    def mixes(self) -> bool:
-        """Whether clips take something of each other."""
-        return self.mixup > 0 or self.cutmix > 0 or self.preceded > 0
-
-
-class LossSettings(Settings):
-    """Cross-entropy, with what makes it gentler or fairer.
-
-    class_weights: `balanced` weighs a class by the inverse of its share of train.
-    task_weights: weight of each task in the sum; a task not named weighs 1.
-    """
-
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    class_weights: Literal["none", "balanced"] = "none"
-    task_weights: dict[str, AtLeast0] = Field(default_factory=dict)
-
-
-class OptimSettings(Settings):
-    """AdamW. Norms, biases, positions and tokens are never decayed.
-
-    layer_decay: rate of a layer as a multiple of the rate of the layer above it; the classifiers have the full one.
-        Below 1, a pretrained network's first layers change least.
-    rates: factors of the rate by a part of the parameters' names, such as {temporal: 10, heads: 10}.
-    """
-
-    lr: Above0 = 1e-3
-    weight_decay: AtLeast0 = 0.05
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    rates: dict[str, Above0] = Field(default_factory=dict)
-    betas: tuple[Rate, Rate] = (0.9, 0.999)
-    eps: Above0 = 1e-8
-
-
-class ConstantSchedule(Settings):
-    """The same rate throughout, after a linear warm-up."""
-
-    kind: Literal["constant"] = "constant"
-    warmup_epochs: AtLeast0 = 0.0
-
-
-class CosineSchedule(Settings):
-    """Linear warm-up, then half a cosine down to `final` x the peak rate."""
-
-    kind: Literal["cosine"] = "cosine"
-    warmup_epochs: AtLeast0 = 0.0
-    final: Share = 0.0
-
-
-class OneCycleSchedule(Settings):
-    """Half a cosine up from `start` x the peak rate over the share `rise` of the training, half a cosine down to
-    `final` x the peak."""
-
-    kind: Literal["one_cycle"] = "one_cycle"
-    warmup_epochs: ClassVar[float] = 0.0
-    rise: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    start: Annotated[float, Field(gt=0, le=1)] = 0.04
-    final: Share = 0.0
-
-
-class PlateauSchedule(Settings):
-    """The rate times `factor` when the validation loss has not fallen for `patience` epochs."""
-
-    kind: Literal["plateau"] = "plateau"
-    warmup_epochs: AtLeast0 = 0.0
-    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    patience: Count = 5
-    min_lr: AtLeast0 = 0.0
-
-
-Schedule = ConstantSchedule | CosineSchedule | OneCycleSchedule | PlateauSchedule
-
-
-class TrainSettings(Settings):
-    """The loop.
-
-    batch: clips that the model sees at a time, over all processes; an optimiser step sees `accumulate`
-        times as many. So neither the number of processes nor accumulating changes what is learnt.
-    precision: `fp32`, or autocast to `bf16` / `fp16` (with a gradient scaler). `auto` is bf16 where the
-        processor multiplies it by itself, else fp32; a run keeps what it began with.
-    matmul: how float32 products are computed, as torch.set_float32_matmul_precision takes it. `medium` helps
-        processors that multiply bfloat16 by themselves and doubles the time of those that do not.
-    early_stop: epochs without a lower validation loss before the end; None trains them all.
-    choose: which weights are the result: those of the epoch that was `best` on validation, or the `last`, which is
-        wiser where validation is a handful of clips.
-    ema: decay of an exponential moving average of the weights, which is then what is evaluated.
-    sampling: `balanced` draws every class equally often.
-    save_every: optimiser steps between checkpoints; None saves at the end of each epoch.
-    workers: loader processes; 0 reads in the training process. The samples do not depend on it.
-    read_limit: seconds that a loader process may take for one clip before it is given up.
-    decode_failures: the share of training clips that may be undecodable before training stops.
-    keep: how many of the latest checkpoints stay, besides the best.
-    init_from: whose weights the training starts from: a run, a bundle, or published weights in transformers'
-        form, as a folder or a name on the Hugging Face hub. `--init-from` says another.
-    """
-
-    epochs: Positive = 50
-    batch: Positive = 16
-    accumulate: Positive = 1
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
-    matmul: Literal["highest", "high", "medium"] = "highest"
-    compile: bool = False
-    clip_norm: Above0 | None = None
-    early_stop: Positive | None = None
-    choose: Literal["best", "last"] = "best"
-    ema: Rate | None = None
-    sampling: Literal["shuffle", "balanced"] = "shuffle"
-    seed: Count = 0
-    workers: Count = 2
-    save_every: Positive | None = None
-    log_every: Positive = 10
-    read_limit: Above0 = 20.0
-    decode_failures: Share = 0.01
-    keep: Positive = 2
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    init_from: Annotated[str, Field(min_length=1)] | None = None
-
 
 # The one table from a recipe's `kind` to its class. A class is imported only when its kind is named.
 KINDS: Mapping[str, Mapping[str, str]] = {
@@ -294,10 +50,10 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "timesformer": "mudra.models.timesformer:TimeSformer",
     },
     "schedule": {
-        "constant": "mudra.recipe:ConstantSchedule",
-        "cosine": "mudra.recipe:CosineSchedule",
-        "one_cycle": "mudra.recipe:OneCycleSchedule",
-        "plateau": "mudra.recipe:PlateauSchedule",
+        "constant": "mudra.sections:ConstantSchedule",
+        "cosine": "mudra.sections:CosineSchedule",
+        "one_cycle": "mudra.sections:OneCycleSchedule",
+        "plateau": "mudra.sections:PlateauSchedule",
     },
 }
 

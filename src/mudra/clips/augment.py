@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mudra.clips.colour import Colour, paint
 from mudra.clips.geometry import ATTEMPTS, Geometry, central_box, draw_box, take
 from mudra.clips.pixels import Box
-from mudra.recipe import AugmentSettings
+from mudra.sections import AugmentSettings
 
 # Random erasing (Zhong et al. 2020, arXiv:1708.04896): share of the picture and width / height.
 ERASE_SHARE = (0.02, 1 / 3)

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from mudra.clips.layouts import find_layout
 from mudra.errors import DataError, did_you_mean
-from mudra.recipe import Above0
+from mudra.sections import Above0
 from mudra.settings import Settings, explain
 from mudra.types import STREAM_KINDS, StreamInfo, StreamKind
 

@@ -24,7 +24,7 @@ from mudra.clips.preprocessing import Preprocessing, Views, open_stream
 from mudra.clips.sampling import chooser
 from mudra.clips.watch import Watch, Watched
 from mudra.errors import DataError
-from mudra.recipe import AugmentSettings
+from mudra.sections import AugmentSettings
 from mudra.types import UNLABELLED, Clip
 
 LOOK = 2.0  # seconds between two looks at what the loader processes are at

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mudra.clips.layouts import PointLayout, mirror_points
 from mudra.clips.points import Points, Times, moments_of
-from mudra.recipe import AugmentSettings, PointAugment, PointSettings
+from mudra.sections import AugmentSettings, PointAugment, PointSettings
 
 KNOTS = 5  # between which a slow drift runs straight
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mudra.clips.layouts import PointLayout
 from mudra.errors import DataError
-from mudra.recipe import PointSettings
+from mudra.sections import PointSettings
 
 Points = NDArray[np.float32]
 Times = NDArray[np.float64]

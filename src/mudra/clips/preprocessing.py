@@ -16,7 +16,7 @@ from mudra.clips.layouts import PointLayout, find_layout
 from mudra.clips.pixels import normalise, resize, view_box
 from mudra.clips.sampling import chooser
 from mudra.errors import DataError, RecipeError
-from mudra.recipe import ClipSettings
+from mudra.sections import ClipSettings
 from mudra.sources import open_source
 from mudra.types import Clip, Source, Stream, StreamInfo
 

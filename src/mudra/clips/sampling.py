@@ -7,7 +7,7 @@ numbers, so clips of variable frame rate are sampled by time. Decoding is elsewh
 import numpy as np
 from numpy.typing import NDArray
 
-from mudra.recipe import ClipSettings
+from mudra.sections import ClipSettings
 from mudra.types import Choose
 
 Times = NDArray[np.float64]

@@ -25,7 +25,7 @@ from mudra.errors import DataError, did_you_mean
 from mudra.types import SPLITS, UNLABELLED, Clip, StreamInfo
 
 if TYPE_CHECKING:
-    from mudra.recipe import Holdout
+    from mudra.sections import Holdout
 
 SHARES = (0.70, 0.15, 0.15)
 """Train, val and test where a data set brings no split of its own."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from mudra.clips.manifest import MANIFEST_CSV, Manifest, read_folder, read_manifest
 from mudra.errors import DataError
-from mudra.recipe import Count, DataSettings
+from mudra.sections import Count, DataSettings
 
 
 class Folder(DataSettings):

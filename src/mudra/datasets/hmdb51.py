@@ -28,7 +28,7 @@ from typing import Literal
 from mudra.clips.manifest import Manifest
 from mudra.datasets.official import Fold, Listing, class_folders, lists_folder, read_lines, release_folder
 from mudra.errors import DataError
-from mudra.recipe import DataSettings
+from mudra.sections import DataSettings
 
 VIDEOS = "hmdb51_org"
 LISTS = "testTrainMulti_7030_splits"

@@ -17,7 +17,7 @@ from mudra.clips.manifest import Manifest
 from mudra.clips.table import Rows, build
 from mudra.datasets.official import read_lines, release_folder
 from mudra.errors import DataError
-from mudra.recipe import DataSettings
+from mudra.sections import DataSettings
 from mudra.types import StreamInfo
 
 FPS = 12.0

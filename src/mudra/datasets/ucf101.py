@@ -26,7 +26,7 @@ from typing import Literal
 from mudra.clips.manifest import Manifest
 from mudra.datasets.official import Fold, Listing, class_folders, lists_folder, read_lines, release_folder
 from mudra.errors import DataError, did_you_mean
-from mudra.recipe import DataSettings
+from mudra.sections import DataSettings
 
 VIDEOS = "UCF-101"
 LISTS = "ucfTrainTestlist"

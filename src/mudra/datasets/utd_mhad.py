@@ -17,7 +17,7 @@ from mudra.clips.manifest import Manifest
 from mudra.clips.table import Rows, build
 from mudra.datasets.official import release_folder
 from mudra.errors import DataError
-from mudra.recipe import Count, DataSettings
+from mudra.sections import Count, DataSettings
 from mudra.types import StreamInfo
 
 FPS = 30.0

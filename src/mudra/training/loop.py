@@ -23,7 +23,8 @@ from mudra.bundle import load_weights
 from mudra.clips.loader import Batch, Batches, TrainingClips, epoch_order, steps_per_epoch, training_batches
 from mudra.errors import DataError, ModelError, RecipeError, StoppedError
 from mudra.progress import Progress, Say
-from mudra.recipe import PlateauSchedule, Recipe
+from mudra.recipe import Recipe
+from mudra.sections import PlateauSchedule
 from mudra.training import checkpoints
 from mudra.training.average import WeightAverage
 from mudra.training.evaluation import Evaluator, quick_scores

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mudra.errors import DataError, RecipeError, did_you_mean
-from mudra.recipe import LossSettings
+from mudra.sections import LossSettings
 from mudra.types import UNLABELLED
 
 

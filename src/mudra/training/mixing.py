@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mudra.errors import RecipeError
-from mudra.recipe import AugmentSettings
+from mudra.sections import AugmentSettings
 from mudra.training.losses import one_hot
 
 

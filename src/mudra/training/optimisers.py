@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mudra.errors import ModelError, did_you_mean
-from mudra.recipe import OptimSettings
+from mudra.sections import OptimSettings
 
 
 def lr_scales(settings: OptimSettings, model: nn.Module) -> dict[str, float]:

@@ -14,7 +14,7 @@ import math
 from typing import Any
 
 from mudra.errors import ModelError, RecipeError
-from mudra.recipe import ConstantSchedule, CosineSchedule, OneCycleSchedule, PlateauSchedule
+from mudra.sections import ConstantSchedule, CosineSchedule, OneCycleSchedule, PlateauSchedule
 
 
 def warmup(step: int, steps: int) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mudra.recipe import Count, DataSettings, Positive, Share
+from mudra.sections import Count, DataSettings, Positive, Share
 
 if TYPE_CHECKING:
     from mudra.clips.manifest import Manifest
