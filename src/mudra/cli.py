@@ -85,6 +85,13 @@ def train(
         str | None,
         typer.Option(help="Stop after this time with everything saved: 11h30m, 45m, 90s.", metavar="TIME"),
     ] = None,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            help="Cross-validate: `group` leaves out one group at a time, 5 makes five folds.",
+            metavar="group|K",
+        ),
+    ] = None,
 ) -> None:
     """Train a recipe, judge it, and write a report. Under torchrun, on several GPUs or processes."""
     from mudra import recipe as recipes
@@ -93,7 +100,7 @@ def train(
 
     if resume and out is None:
         raise UsageError("--resume: say which run with --out.")
-    loaded = recipes.load(recipe, overrides or ())
+    loaded = recipes.load(recipe, [*(overrides or ()), *_folds(folds)])
     if out is None and "RANK" in os.environ:
         raise UsageError("several processes: say into which run they train with --out.")
     folder = out or _new_folder(Path("runs") / loaded.name)
@@ -332,6 +339,17 @@ def _new_folder(wanted: Path) -> Path:
         number += 1
         folder = wanted.with_name(f"{wanted.name}-{number}")
     return folder
+
+
+def _folds(wanted: str | None) -> list[str]:
+    """--folds as a change of the recipe."""
+    if wanted is None:
+        return []
+    if wanted == "group":
+        return ["data.folds={count: null}"]
+    if not wanted.isdecimal() or int(wanted) < 2:
+        raise UsageError(f"--folds: found {wanted!r}; expected `group` or a number of folds from 2.")
+    return [f"data.folds={{count: {int(wanted)}}}"]
 
 
 def _percent(shares: str) -> tuple[float, ...]:

@@ -126,10 +126,10 @@ class Recipe:
         ]
 
     def with_data(self, kind: str) -> Recipe:
-        """The same recipe on a data set of another kind; the held-out share stays as the recipe has it."""
+        """The same recipe on a data set of another kind; what is held out stays as the recipe has it."""
         if self.data.kind == kind:
             return self
-        kept = {"kind": kind, "holdout": self.tree()["data"]["holdout"]}
+        kept = {"kind": kind} | {key: self.tree()["data"][key] for key in ("holdout", "folds")}
         return replace(self, data=parse(kind_class("data", kind, "data"), kept, "data"))
 
 

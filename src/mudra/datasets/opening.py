@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from mudra.clips.folds import make_folds
 from mudra.clips.manifest import Manifest
-from mudra.errors import DataError, UsageError, did_you_mean
+from mudra.errors import DataError, RecipeError, UsageError, did_you_mean
 from mudra.recipe import KINDS, Recipe, kind_class
+from mudra.sections import Folds
 from mudra.settings import parse
 
 
@@ -47,9 +49,38 @@ def open_data(recipe: Recipe, location: str | None) -> tuple[Recipe, Manifest]:
     manifest: Manifest = recipe.data.read(folder)  # type: ignore[attr-defined]
     if recipe.data.tasks is not None:
         manifest = manifest.with_tasks(recipe.data.tasks)
+    if recipe.data.folds is not None:
+        manifest = fold_of(manifest, recipe.data.folds)
     if recipe.data.holdout is not None:
         manifest = manifest.holdout(recipe.data.holdout, recipe.train.seed)
     return recipe, manifest
+
+
+def folds_of(recipe: Recipe, location: str | None) -> list[Recipe]:
+    """The recipe of each fold of a cross-validation."""
+    wanted = recipe.data.folds
+    if wanted is None:
+        raise ValueError("a recipe without folds")
+    whole = replace(recipe, data=recipe.data.model_copy(update={"folds": None, "holdout": None}))
+    _, manifest = open_data(whole, location)
+    count = len(make_folds(manifest, wanted.count, wanted.by, wanted.seed))
+    tests = [wanted.model_copy(update={"test": number}) for number in range(1, count + 1)]
+    return [replace(recipe, data=recipe.data.model_copy(update={"folds": test})) for test in tests]
+
+
+def fold_of(manifest: Manifest, wanted: Folds) -> Manifest:
+    """The clips told apart as one fold has them.
+
+    Raises:
+        RecipeError: there is no fold of this number, or none was said.
+    """
+    folds = make_folds(manifest, wanted.count, wanted.by, wanted.seed)
+    if wanted.test is None or wanted.test > len(folds):
+        raise RecipeError(
+            f"data.folds.test: found {wanted.test}; expected one of the folds 1 to {len(folds)}. A cross-validation "
+            "as a whole has no split of its own: name the run of a fold, such as RUN/fold-01."
+        )
+    return folds[wanted.test - 1]
 
 
 def read_location(location: str) -> Manifest:

@@ -10,6 +10,7 @@ from mudra.predictions.breakdown import (
     worst_first,
 )
 from mudra.predictions.metrics import overfitting_gap, read_metrics, summarise, write_metrics
+from mudra.predictions.pooling import pooled
 from mudra.predictions.scores import PredictionTable, TaskScores
 from mudra.predictions.table import read, write
 
@@ -22,6 +23,7 @@ __all__ = [
     "hardest",
     "overfitting_gap",
     "per_class",
+    "pooled",
     "read",
     "read_metrics",
     "reliability",

@@ -21,6 +21,7 @@ except ImportError:  # Windows
 
 LOCK = ".lock"
 STAGE = "stage-"
+FOLD = "fold-"
 
 
 @dataclass(frozen=True)
@@ -128,14 +129,19 @@ class RunFolder:
 
     @property
     def last_step(self) -> int:
-        """The step of the last checkpoint that was written, in the last stage where there are stages."""
-        folders = sorted(self.path.glob(f"{STAGE}*"), key=lambda path: int(path.name.removeprefix(STAGE)))
-        last = RunFolder(folders[-1]) if folders else self
-        return int(last.read_status().get("step", 0))
+        """The step of the last checkpoint that was written, in the last stage or fold where there are some."""
+        below = [path for part in (STAGE, FOLD) for path in self.path.glob(f"{part}*")]
+        if below:
+            return RunFolder(max(below, key=lambda path: int(path.name.split("-")[1]))).last_step
+        return int(self.read_status().get("step", 0))
 
     def stage(self, number: int) -> RunFolder:
         """The run of one stage, counted from 1."""
         return RunFolder(self.path / f"{STAGE}{number}")
+
+    def fold(self, number: int) -> RunFolder:
+        """The run of one fold, counted from 1."""
+        return RunFolder(self.path / f"{FOLD}{number:02d}")
 
     def show(self, stage: RunFolder) -> None:
         """Put a stage's results at the top, where a run has them."""

@@ -15,7 +15,7 @@ from mudra.bundle import Bundle, load_weights
 from mudra.clips.loader import TrainingClips
 from mudra.clips.manifest import Manifest
 from mudra.clips.preprocessing import Preprocessing
-from mudra.datasets.opening import open_data
+from mudra.datasets.opening import folds_of, open_data
 from mudra.errors import (
     DataError,
     MudraError,
@@ -25,11 +25,12 @@ from mudra.errors import (
 )
 from mudra.models import count_parameters
 from mudra.models.hub import local_folder
+from mudra.predictions import pooled, read
 from mudra.progress import Progress, Say, silent
 from mudra.recipe import Recipe
 from mudra.training import checkpoints
 from mudra.training.hardware import environment
-from mudra.training.judging import evaluator_for, judge_splits
+from mudra.training.judging import evaluator_for, judge_splits, record
 from mudra.training.loop import Trainer
 from mudra.training.ranks import LostError, Team, join
 from mudra.training.resuming import (
@@ -115,14 +116,21 @@ def train(
             return run
         recipe = with_start(recipe, init_from, run, team, resume)
         try:
-            if recipe.stages:
-                _train_stages(recipe, data, run, session, resume)
-            else:
-                _train_one(recipe, data, run, session, resume, recipe.train.init_from)
+            _train_any(recipe, data, run, session, resume)
         except (StoppedError, NonFiniteError) as problem:
             problem.told = not team.leads  # they are everybody's, and one tells
             raise
     return run
+
+
+def _train_any(recipe: Recipe, data: str | None, run: RunFolder, session: Session, resume: bool) -> None:
+    """A training with all that the recipe repeats: folds, and the stages of each."""
+    if recipe.data.folds is not None and recipe.data.folds.test is None:
+        _train_folds(recipe, data, run, session, resume)
+    elif recipe.stages:
+        _train_stages(recipe, data, run, session, resume)
+    else:
+        _train_one(recipe, data, run, session, resume, recipe.train.init_from)
 
 
 def _train_one(
@@ -175,6 +183,29 @@ def _train_stages(recipe: Recipe, data: str | None, run: RunFolder, session: Ses
             init_from = stage.path
         if team.leads:
             run.show(stage)
+
+
+def _train_folds(recipe: Recipe, data: str | None, run: RunFolder, session: Session, resume: bool) -> None:
+    """One training a fold; their test predictions together are the result."""
+    team, say = session.team, session.say
+    folds: list[Recipe] = []
+    team.agree(lambda: folds.extend(folds_of(recipe, data)))
+    folds = folds or folds_of(recipe, data)
+    if resume:
+        team.agree(lambda: refuse_other_recipe(run, recipe))
+    with _told_in_status(run, team):
+        if not resume:
+            team.agree(lambda: _start(run, recipe, data))
+        for number, changed in enumerate(folds, 1):
+            fold = run.fold(number)
+            state = team.agree(fold.read_status).get("state")
+            if state != "done":
+                say(f"fold {number} of {len(folds)}")
+                _train_any(changed, data, fold, session, state is not None)
+        if team.leads:
+            tables = [read(run.fold(number).predictions("test")) for number in range(1, len(folds) + 1)]
+            say(f"{len(folds)} folds together, every clip once:")
+            record(run, "test", pooled(tables), say)
 
 
 @contextmanager
