@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mudra.files import replace_file
 from mudra.reports.markup import without_addresses
-from mudra.reports.palette import COLOURS, light
+from mudra.reports.palette import COLOURS, light, rgb
 
 # Beside matplotlib's own font, where installed: scripts that it lacks.
 FONTS = (
@@ -33,6 +33,7 @@ FONTS = (
     "Malgun Gothic",
     "Arial Unicode MS",
 )
+DPI = 160
 LABELS_UP_TO = 40  # classes whose names fit along a heat map
 COUNTS_UP_TO = 30  # classes whose cells can hold a number
 LABEL_LENGTH = 30
@@ -90,17 +91,21 @@ def save_png(figure: Any, path: Path) -> None:
     Raises:
         OutputError: the file could not be written.
     """
+    replace_file(path, png_bytes(figure))
+
+
+def png_bytes(figure: Any, tight: bool = True) -> bytes:
+    """A picture on light paper, as a file's content.
+
+    Args:
+        tight: cut the margins to what is drawn.
+    """
     sink = io.BytesIO()
+    margins = {"bbox_inches": "tight", "pad_inches": 0.15} if tight else {}
     figure.savefig(
-        sink,
-        format="png",
-        dpi=160,
-        bbox_inches="tight",
-        pad_inches=0.15,
-        facecolor=light("paper"),
-        metadata={"Software": None},
+        sink, format="png", dpi=DPI, facecolor=light("paper"), metadata={"Software": None}, **margins
     )
-    replace_file(path, sink.getvalue())
+    return sink.getvalue()
 
 
 def to_svg(figure: Any, title: str, tight: bool = True) -> str:
@@ -210,7 +215,7 @@ def _heat(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     number = len(counts)
     diagonal = np.eye(number, dtype=bool)
     heat = np.empty((number, number, 4))
-    heat[..., :3] = np.where(diagonal[..., None], _rgb("right"), _rgb("wrong"))
+    heat[..., :3] = np.where(diagonal[..., None], rgb("right") / 255, rgb("wrong") / 255)
     heat[..., 3] = _strength(counts)
     return heat
 
@@ -219,11 +224,6 @@ def _strength(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Shares of the rows, lifted so that a single error among many clips can still be seen."""
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return np.where(counts > 0, np.maximum(share**0.7, 0.10), 0.0)
-
-
-def _rgb(name: str) -> NDArray[np.float64]:
-    code = light(name)
-    return np.array([int(code[start : start + 2], 16) / 255 for start in (1, 3, 5)])
 
 
 def _write_counts(axes: Any, counts: NDArray[np.int64], size: float) -> None:

@@ -6,6 +6,9 @@ a drawing follows the reader's light or dark setting (`charts.to_svg`).
 
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 # name -> (light, dark). Text on paper keeps a contrast of 4.5 or more in both (WCAG AA).
 COLOURS: Mapping[str, tuple[str, str]] = {
     "ground": ("#f4f5f8", "#0d1015"),  # behind everything
@@ -22,6 +25,12 @@ COLOURS: Mapping[str, tuple[str, str]] = {
     "bar": ("#c4cbf5", "#3b4689"),  # broad areas behind text
     "right": ("#4758dc", "#5365e8"),  # a heat map's full cell; white text on it is readable
     "wrong": ("#bf5509", "#c25a0e"),
+    "near": (
+        "#26326f",
+        "#26326f",
+    ),  # of depth, the same on light and dark paper: a picture has its own ground
+    "far": ("#d9def5", "#d9def5"),
+    "void": ("#f1f2f6", "#f1f2f6"),  # where nothing was measured
 }
 SERIES = ("first", "second", "third", "fourth")
 
@@ -34,3 +43,14 @@ def light(name: str) -> str:
 def css_variables(dark: bool) -> str:
     """Declarations of all colours: `--ink: #1a1f29; ...`."""
     return " ".join(f"--{name}: {pair[dark]};" for name, pair in COLOURS.items())
+
+
+def rgb(name: str) -> NDArray[np.float64]:
+    """The light form of a colour, 0..255 [3]."""
+    code = light(name)
+    return np.array([float(int(code[start : start + 2], 16)) for start in (1, 3, 5)])
+
+
+def mixed(one: str, other: str, share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Colours between two: 0..255 [..., 3] for shares [..., 1], 0 being the first."""
+    return rgb(one) * (1 - share) + rgb(other) * share

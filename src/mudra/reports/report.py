@@ -61,17 +61,12 @@ def _confusion_pictures(run: Path, contents: RunContents, figure_class: Any) -> 
             if not total:
                 continue
             figure = charts.confusion_figure(figure_class, counts, scores.classes)
-            charts.save_png(figure, run / f"confusion-{split}-{_file_name(task)}.png")
+            charts.save_png(figure, run / f"confusion-{split}-{wording.file_name(task)}.png")
             title = (
                 f"Confusion matrix of {task}, {wording.split_name(split)}: {right} of {total} clips are right"
             )
             drawn[split, task] = charts.to_svg(figure, title)
     return drawn
-
-
-def _file_name(task: str) -> str:
-    """A task's name as part of a file's name, whatever letters it has."""
-    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in task)
 
 
 def _page(

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mudra.types import Clip
+
 # figure -> (name, what it is, whether it is a share and so told in percent)
 FIGURES: Mapping[str, tuple[str, str, bool]] = {
     "top1": ("Top-1", "share of clips whose likeliest class is the true one", True),
@@ -60,3 +62,23 @@ def drawn_over(figures: Mapping[str, Any]) -> str:
     if figures.get("interval_over") == "groups":
         return f"95 % bootstrap over {figures['groups']:,} groups"
     return "95 % bootstrap over clips, as if each failed alone: fewer than two groups are known"
+
+
+def clip_facts(clip: Clip, seconds: float) -> str:
+    """What is known of a clip, on one line.
+
+    >>> clip_facts(Clip("a1", split="train", group="s1", labels={"label": "wave"}), 2.0)
+    'wave · training · group s1 · 2.00 s'
+    """
+    labels = [name if task == "label" else f"{task} {name}" for task, name in clip.labels.items()]
+    split = [split_name(clip.split)] if clip.split else []
+    return " · ".join([*labels, *split, *([f"group {clip.group}"] if clip.group else []), f"{seconds:.2f} s"])
+
+
+def file_name(words: str) -> str:
+    """Any words as part of a file's name.
+
+    >>> file_name("wave/clip 1")
+    'wave_clip_1'
+    """
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in words)

@@ -1,0 +1,218 @@
+"""Clips as one picture: a title and a few facts, then rows of moments along time.
+
+matplotlib draws it on one pair of axes that counts pixels, so that everything stands where it is put.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mudra.reports import charts, wording
+from mudra.reports.clip_view import ClipView
+from mudra.reports.palette import light
+from mudra.reports.strips import Cell, Series, Strip, aspect_of, rows_of
+from mudra.reports.strokes import draw
+
+WIDTH = 1200.0  # pixels; a file holds charts.DPI / 100 times as many
+MARGIN, GAP = 44.0, 8.0
+CELL_HEIGHTS = (110.0, 300.0)  # lowest and highest cell
+CELL_SIDE = 165.0  # of a square cell
+CELLS = (5, 10)
+SEEN, LANE = 17.0, 26.0  # height of a line of "seen", and of a channel of a series
+
+Box = tuple[float, float, float, float]
+Draw = Callable[["Canvas", float], None]
+
+
+def cells_for(aspect: float) -> int:
+    """How many moments of a shape fill a row well."""
+    return int(np.clip((WIDTH - 2 * MARGIN) / (CELL_SIDE * aspect**0.5 + GAP), *CELLS))
+
+
+def clips_png(views: Sequence[ClipView], cells: int | None = None) -> bytes:
+    """Clips, one below the other, as a PNG picture; the same clips give the same bytes.
+
+    Args:
+        cells: moments in a row; None takes as many as fill it well.
+    """
+    return _drawn([block for view in views for block in _clip_blocks(view, cells)])
+
+
+@dataclass
+class Block:
+    """Something on the sheet: how high it is, and what draws it from its upper edge on."""
+
+    height: float
+    draw: Draw
+
+
+@dataclass
+class Canvas:
+    """Axes that count pixels from the upper left corner."""
+
+    axes: Any
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        size: float = 12.0,
+        colour: str = "ink",
+        align: str = "left",
+        **style: Any,
+    ) -> Any:
+        """Words on one line; y is where their letters stand."""
+        line = " ".join("".join(letter if letter.isprintable() else " " for letter in words).split())
+        return self.axes.text(
+            x, y, line, fontsize=size * 0.72, color=light(colour), ha=align, va="baseline", **style
+        )
+
+    def panel(self, box: Box, colour: str = "void", radius: float = 5.0) -> Any:
+        """A rectangle with round corners; also what a picture or figure is cut to."""
+        from matplotlib.patches import FancyBboxPatch
+
+        left, top, width, height = box
+        patch = FancyBboxPatch(
+            (left, top),
+            width,
+            height,
+            boxstyle=f"round,pad=0,rounding_size={radius}",
+            linewidth=0,
+            color=light(colour),
+        )
+        self.axes.add_patch(patch)
+        return patch
+
+    def picture(self, values: NDArray[np.uint8], box: Box, clip: Any = None, smooth: bool = True) -> None:
+        left, top, width, height = box
+        image = self.axes.imshow(
+            values,
+            extent=(left, left + width, top + height, top),
+            interpolation="lanczos" if smooth else "nearest",
+            interpolation_stage="rgba",
+            aspect="auto",
+            zorder=1.5,
+        )
+        image.set_clip_path(clip)
+
+
+def _drawn(blocks: Sequence[Block]) -> bytes:
+    height = sum(block.height for block in blocks) + 2 * MARGIN
+    with charts.drawing() as figure_class:
+        figure = figure_class(figsize=(WIDTH / 100, height / 100))
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(0, WIDTH), ylim=(height, 0), autoscale_on=False)
+        axes.set_axis_off()
+        canvas, top = Canvas(axes), MARGIN
+        for block in blocks:
+            block.draw(canvas, top)
+            top += block.height
+        return charts.png_bytes(figure, tight=False)
+
+
+def _clip_blocks(view: ClipView, cells: int | None) -> list[Block]:
+    rows = rows_of(view, cells or cells_for(aspect_of(view)))
+    blocks = [_title(view)]
+    for row in rows:
+        blocks += [_heading(row), _strip(row) if isinstance(row, Strip) else _series(row)]
+        if isinstance(row, Strip) and row.seen:
+            blocks.append(_seen(row))
+    return blocks
+
+
+def _title(view: ClipView) -> Block:
+    def put(canvas: Canvas, top: float) -> None:
+        canvas.text(MARGIN, top + 20, charts.short(view.clip.id, 70), 24, weight="bold")
+        canvas.text(MARGIN, top + 46, wording.clip_facts(view.clip, view.seconds), 13.5, "muted")
+
+    return Block(58, put)
+
+
+def _heading(row: Strip | Series) -> Block:
+    def put(canvas: Canvas, top: float) -> None:
+        title = canvas.text(MARGIN, top + 31, row.title, 14, weight="bold")
+        edge = title.get_window_extent().x1 / title.figure.dpi * 100
+        canvas.text(edge + 10, top + 31, row.detail, 12, "muted")
+        right = WIDTH - MARGIN
+        for colour, words in reversed(row.legend if isinstance(row, Strip) else ()):
+            label = canvas.text(right, top + 31, words, 12, "muted", "right")
+            right -= label.get_window_extent().width / label.figure.dpi * 100 + 9
+            canvas.axes.plot(right, top + 27, "o", color=light(colour), markersize=6.4, markeredgewidth=0)
+            right -= 18
+
+    return Block(42, put)
+
+
+def _strip(row: Strip) -> Block:
+    count = len(row.cells)
+    width = (WIDTH - 2 * MARGIN + GAP) / count - GAP
+    height = float(np.clip(width / row.aspect, *CELL_HEIGHTS))
+
+    def put(canvas: Canvas, top: float) -> None:
+        for number, cell in enumerate(row.cells):
+            left = MARGIN + number * (width + GAP)
+            _cell(canvas, row, cell, (left, top, width, height))
+            canvas.text(left + width / 2, top + height + 17, f"{cell.time:.2f} s", 11, "muted", "center")
+
+    return Block(height + 24, put)
+
+
+def _cell(canvas: Canvas, row: Strip, cell: Cell, box: Box) -> None:
+    """A panel with the cell in its middle, in the cell's own shape."""
+    left, top, width, height = box
+    panel = canvas.panel(box)
+    inner = min(height, width / row.aspect)
+    own = (left + (width - inner * row.aspect) / 2, top + (height - inner) / 2, inner * row.aspect, inner)
+    if cell.picture is not None:
+        canvas.picture(cell.picture, own, panel)
+    draw(canvas.axes, cell.strokes, own, panel, row.over_picture)
+    if cell.note:
+        canvas.text(left + width / 2, top + height / 2 + 4, cell.note, 11, "faint", "center")
+
+
+def _seen(row: Strip) -> Block:
+    """By part, a line along time that is filled where it was seen, and how often that was."""
+    labels = 104.0
+
+    def put(canvas: Canvas, top: float) -> None:
+        left, width = MARGIN + labels, WIDTH - 2 * MARGIN - labels - 56
+        for number, (part, flags) in enumerate(row.seen.items()):
+            middle = top + 12 + number * SEEN
+            canvas.text(MARGIN, middle + 4, charts.short(part.replace("_", " "), 17), 11, "muted")
+            canvas.text(WIDTH - MARGIN, middle + 4, f"{100 * flags.mean():.0f} %", 11, "muted", "right")
+            canvas.panel((left, middle - 2.5, width, 5), "track", 2.5)
+            edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0)) / len(flags) * width
+            for start, stop in zip(edges[::2], edges[1::2], strict=True):
+                canvas.panel(
+                    (left + start, middle - 2.5, stop - start, 5), "bar", min(2.5, (stop - start) / 2)
+                )
+
+    return Block(len(row.seen) * SEEN + 12, put)
+
+
+def _series(row: Series) -> Block:
+    height = LANE * len(row.lanes) if row.map is None else float(np.clip(4 * len(row.map), 90, 320))
+
+    def put(canvas: Canvas, top: float) -> None:
+        box = (MARGIN, top, WIDTH - 2 * MARGIN, height)
+        panel = canvas.panel(box)
+        left, width = (MARGIN + 34, WIDTH - 2 * MARGIN - 34 - 132) if row.map is None else box[::2]
+        for place, align in ((0.0, "left"), (0.5, "center"), (1.0, "right")):
+            words = f"{place * row.seconds:.2f} s"
+            canvas.text(left + place * width, top + height + 17, words, 11, "muted", align)
+        if row.map is not None:
+            canvas.picture(row.map, box, panel, smooth=False)
+        for number, ((low, high), lane) in enumerate(zip(row.bounds, row.lanes, strict=True)):
+            middle = top + (number + 0.5) * LANE + 4
+            canvas.text(MARGIN + 20, middle, f"{number + 1}", 11, "muted", "right")
+            canvas.text(WIDTH - MARGIN - 10, middle, f"{low:.3g} to {high:.3g}", 11, "muted", "right")
+            line = lane.lines[0] * (width, height) + (left, top)
+            canvas.axes.plot(line[:, 0], line[:, 1], color=light(lane.colour), linewidth=1.2)
+
+    return Block(height + 24, put)
