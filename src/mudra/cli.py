@@ -297,6 +297,38 @@ def data_puppets(
     say(f"{out}: {clips} clips written")
 
 
+@data_app.command("show")
+def data_show(
+    data: Location,
+    clips: Annotated[
+        list[str] | None,
+        typer.Argument(help="Ids of clips; one clip of each class by default.", metavar="[CLIP]..."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="A .png or .html of all that is shown, or a folder; CLIP.png by default.", metavar="FILE"
+        ),
+    ] = None,
+    moments: Annotated[int | None, typer.Option(help="Moments in a row.", min=1, max=24)] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Whose classes are shown; the first task by default.")
+    ] = None,
+    classes: Annotated[int, typer.Option(help="How many classes are shown at most.", min=1)] = 30,
+) -> None:
+    """Draw clips: frames with the points over them, figures, depth, masks, series."""
+    from mudra.reports.showing import show_classes, show_clips
+
+    manifest = _manifest(data)
+    with Screen() as screen:
+        if clips:
+            written = show_clips(manifest, clips, out, moments, screen.progress)
+        else:
+            written = [show_classes(manifest, task, out, classes, moments, screen.progress)]
+    for path in written:
+        say(f"{path}: written")
+
+
 def main() -> None:
     """Run the command line; every error that a user can act on is one line and an exit code."""
     arguments = sys.argv[1:]

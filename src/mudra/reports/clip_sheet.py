@@ -5,7 +5,7 @@ matplotlib draws it on one pair of axes that counts pixels, so that everything s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,9 @@ MARGIN, GAP = 44.0, 8.0
 CELL_HEIGHTS = (110.0, 300.0)  # lowest and highest cell
 CELL_SIDE = 165.0  # of a square cell
 CELLS = (5, 10)
+GUTTER = 36.0  # between the columns of an overview
+COLUMN = (WIDTH - 2 * MARGIN - GUTTER) / 2
+CARD_HEIGHTS = (76.0, 170.0)
 SEEN, LANE = 17.0, 26.0  # height of a line of "seen", and of a channel of a series
 
 Box = tuple[float, float, float, float]
@@ -49,6 +52,14 @@ class Block:
 
     height: float
     draw: Draw
+
+
+@dataclass
+class Card:
+    """As a block, in a column of its own: told its left edge too."""
+
+    height: float
+    draw: Callable[[Canvas, float, float], None]
 
 
 @dataclass
@@ -105,7 +116,7 @@ class Canvas:
 def _drawn(blocks: Sequence[Block]) -> bytes:
     height = sum(block.height for block in blocks) + 2 * MARGIN
     with charts.drawing() as figure_class:
-        figure = figure_class(figsize=(WIDTH / 100, height / 100))
+        figure = figure_class(figsize=(WIDTH / 100, height / 100), dpi=charts.DPI)
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, WIDTH), ylim=(height, 0), autoscale_on=False)
         axes.set_axis_off()
@@ -121,9 +132,54 @@ def _clip_blocks(view: ClipView, cells: int | None) -> list[Block]:
     blocks = [_title(view)]
     for row in rows:
         blocks += [_heading(row), _strip(row) if isinstance(row, Strip) else _series(row)]
-        if isinstance(row, Strip) and row.seen:
+        if isinstance(row, Strip) and row.gaps:
             blocks.append(_seen(row))
     return blocks
+
+
+def overview_png(views: Mapping[str, ClipView], cells: int, name: str, task: str, note: str) -> bytes:
+    """One clip of each class, in two columns.
+
+    Args:
+        views: by the name of the class.
+        note: what is not shown.
+    """
+
+    def put(canvas: Canvas, top: float) -> None:
+        canvas.text(MARGIN, top + 20, charts.short(name, 70), 24, weight="bold")
+        canvas.text(MARGIN, top + 46, f"One clip of each {task}. {note}", 13.5, "muted")
+
+    cards = [_card(label, view, cells) for label, view in views.items()]
+    pairs = [cards[number : number + 2] for number in range(0, len(cards), 2)]
+    return _drawn([Block(58, put), *(_side_by_side(pair) for pair in pairs)])
+
+
+def _side_by_side(cards: Sequence[Card]) -> Block:
+    height = max(card.height for card in cards)
+
+    def put(canvas: Canvas, top: float) -> None:
+        for number, card in enumerate(cards):
+            card.draw(canvas, MARGIN + number * (COLUMN + GUTTER), top)
+
+    return Block(height, put)
+
+
+def _card(label: str, view: ClipView, cells: int) -> Card:
+    """The class, the clip, and the first of its rows."""
+    row = rows_of(view, cells)[0]
+    cell = (COLUMN + 4) / cells - 4
+    height = float(np.clip(cell / row.aspect, *CARD_HEIGHTS)) if isinstance(row, Strip) else CARD_HEIGHTS[0]
+
+    def put(canvas: Canvas, left: float, top: float) -> None:
+        title = canvas.text(left, top + 26, charts.short(label, 42), 13.5, weight="bold")
+        canvas.text(_right_edge(title) + 9, top + 26, charts.short(view.clip.id, 24), 11.5, "muted")
+        if isinstance(row, Series):
+            _lanes(canvas, row, (left, top + 36, COLUMN, height))
+            return
+        for number, each in enumerate(row.cells):
+            _cell(canvas, row, each, (left + number * (cell + 4), top + 36, cell, height))
+
+    return Card(height + 44, put)
 
 
 def _title(view: ClipView) -> Block:
@@ -137,8 +193,7 @@ def _title(view: ClipView) -> Block:
 def _heading(row: Strip | Series) -> Block:
     def put(canvas: Canvas, top: float) -> None:
         title = canvas.text(MARGIN, top + 31, row.title, 14, weight="bold")
-        edge = title.get_window_extent().x1 / title.figure.dpi * 100
-        canvas.text(edge + 10, top + 31, row.detail, 12, "muted")
+        canvas.text(_right_edge(title) + 10, top + 31, row.detail, 12, "muted")
         right = WIDTH - MARGIN
         for colour, words in reversed(row.legend if isinstance(row, Strip) else ()):
             label = canvas.text(right, top + 31, words, 12, "muted", "right")
@@ -147,6 +202,10 @@ def _heading(row: Strip | Series) -> Block:
             right -= 18
 
     return Block(42, put)
+
+
+def _right_edge(words: Any) -> float:
+    return float(words.get_window_extent().x1 / words.figure.dpi * 100)
 
 
 def _strip(row: Strip) -> Block:
@@ -201,18 +260,27 @@ def _series(row: Series) -> Block:
 
     def put(canvas: Canvas, top: float) -> None:
         box = (MARGIN, top, WIDTH - 2 * MARGIN, height)
-        panel = canvas.panel(box)
-        left, width = (MARGIN + 34, WIDTH - 2 * MARGIN - 34 - 132) if row.map is None else box[::2]
+        left, width = MARGIN, WIDTH - 2 * MARGIN
+        if row.map is None:
+            left, width = left + 34, width - 34 - 132
+            canvas.panel(box)
+            for number, (low, high) in enumerate(row.bounds):
+                middle = top + (number + 0.5) * LANE + 4
+                canvas.text(MARGIN + 20, middle, f"{number + 1}", 11, "muted", "right")
+                canvas.text(WIDTH - MARGIN - 10, middle, f"{low:.3g} to {high:.3g}", 11, "muted", "right")
+        _lanes(canvas, row, (left, top, width, height))
         for place, align in ((0.0, "left"), (0.5, "center"), (1.0, "right")):
             words = f"{place * row.seconds:.2f} s"
             canvas.text(left + place * width, top + height + 17, words, 11, "muted", align)
-        if row.map is not None:
-            canvas.picture(row.map, box, panel, smooth=False)
-        for number, ((low, high), lane) in enumerate(zip(row.bounds, row.lanes, strict=True)):
-            middle = top + (number + 0.5) * LANE + 4
-            canvas.text(MARGIN + 20, middle, f"{number + 1}", 11, "muted", "right")
-            canvas.text(WIDTH - MARGIN - 10, middle, f"{low:.3g} to {high:.3g}", 11, "muted", "right")
-            line = lane.lines[0] * (width, height) + (left, top)
-            canvas.axes.plot(line[:, 0], line[:, 1], color=light(lane.colour), linewidth=1.2)
 
     return Block(height + 24, put)
+
+
+def _lanes(canvas: Canvas, row: Series, box: Box) -> None:
+    left, top, width, height = box
+    panel = canvas.panel(box)
+    if row.map is not None:
+        canvas.picture(row.map, box, panel, smooth=False)
+    for lane in row.lanes:
+        line = lane.lines[0] * (width, height) + (left, top)
+        canvas.axes.plot(line[:, 0], line[:, 1], color=light(lane.colour), linewidth=1.2)

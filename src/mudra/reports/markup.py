@@ -6,10 +6,13 @@ import base64
 import html
 import io
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 THUMBNAIL_HEIGHT = 112  # pixels
 THUMBNAILS = 5  # frames of a strip
@@ -115,19 +118,32 @@ def strip(frames: Sequence[NDArray[np.uint8]], label: str) -> str:
     if not usable:
         return ""
     chosen = np.unique(np.linspace(0, len(usable) - 1, min(THUMBNAILS, len(usable))).round().astype(int))
-    pictures = "".join(f'<img alt="" src="{_jpeg(usable[number])}">' for number in chosen)
+    pictures = "".join(f'<img alt="" src="{jpeg(usable[number])}">' for number in chosen)
     return f'<div class="strip" role="img" aria-label="{text(label)}">{pictures}</div>'
 
 
-def _jpeg(frame: NDArray[np.uint8]) -> str:
+def jpeg(frame: NDArray[np.uint8], height: int = THUMBNAIL_HEIGHT) -> str:
+    """A picture [H, W, 3] as an address within the page, at most `height` pixels high."""
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(frame, dtype=np.uint8))
-    height = min(THUMBNAIL_HEIGHT, picture.height)
+    height = min(height, picture.height)
     width = max(1, round(picture.width * height / picture.height))
+    small = picture.resize((width, height), Image.Resampling.LANCZOS)
+    return _address(small, "JPEG", quality=82, optimize=True)
+
+
+def png(values: NDArray[np.uint8]) -> str:
+    """A picture [H, W, 3 or 4] as an address within the page, as it is."""
+    from PIL import Image
+
+    return _address(Image.fromarray(np.ascontiguousarray(values, dtype=np.uint8)), "PNG")
+
+
+def _address(picture: Image, form: str, **options: Any) -> str:
     sink = io.BytesIO()
-    picture.resize((width, height), Image.Resampling.LANCZOS).save(sink, "JPEG", quality=82, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode()
+    picture.save(sink, form, **options)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(sink.getvalue()).decode()}"
 
 
 def recipe(raw: str) -> str:

@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from mudra.clips import points as body
 from mudra.clips.layouts import PointLayout
 from mudra.reports.strokes import Line, Stroke, unbroken
 
@@ -89,7 +90,7 @@ class View:
     def place(self, points: Points) -> NDArray[np.float64]:
         """x and y in the cell: [..., C] to [..., 2], NaN where a point was not seen."""
         flat: NDArray[np.float64] = points[..., :2].astype(np.float64) * self.scale + self.shift
-        flat[np.isnan(points).any(-1)] = np.nan
+        flat[~body.seen(points)] = np.nan
         return flat
 
     @classmethod
@@ -104,7 +105,7 @@ class View:
         Args:
             stretch: how much longer a unit of x is than one of y (points that are shares of a broad picture).
         """
-        seen = ~np.isnan(points_TKC).any(-1)
+        seen = body.seen(points_TKC)
         signs = np.array([stretch, -1.0 if up else 1.0])
         flat = np.where(seen[..., None], points_TKC[..., :2] * signs, np.nan)[:, seen.any(0)]
         if not flat.size:
@@ -136,6 +137,15 @@ class Figure:
     def places_TK2(self) -> NDArray[np.float64]:
         """Where the points stand in the cell."""
         return self.view.place(self.points_TKC)
+
+    def deep_places(self, moments: NDArray[np.int64]) -> NDArray[np.float64]:
+        """x, y and depth at some moments, [N,K,3]: depth in the cell's units about the figure's middle, 0 in 2-D."""
+        flat = self.places_TK2[moments]
+        deep: NDArray[np.float64] = np.zeros(flat.shape[:-1])
+        if self.points_TKC.shape[2] > 2 and not np.isnan(self.points_TKC[..., 2]).all():
+            middle = np.nanmedian(self.points_TKC[..., 2])
+            deep = (self.points_TKC[moments, :, 2].astype(np.float64) - middle) * abs(self.view.scale[1])
+        return np.concatenate([flat, deep[..., None]], -1)
 
     @cached_property
     def chains(self) -> list[tuple[str, float, list[tuple[int, ...]]]]:

@@ -6,20 +6,14 @@ content security policy forbids everything else. Whatever comes from the data is
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 from collections.abc import Mapping
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from mudra.files import replace_file
 from mudra.predictions import confusion
-from mudra.reports import charts, curves, detail, markup, sections, wording
+from mudra.reports import charts, curves, detail, markup, page, sections, wording
 from mudra.reports.contents import RunContents, read_run
-from mudra.reports.palette import css_variables
 
 
 def write_report(run: Path, *, thumbnails: detail.Thumbnails | None = None) -> Path:
@@ -40,9 +34,9 @@ def write_report(run: Path, *, thumbnails: detail.Thumbnails | None = None) -> P
         if contents.log is not None:
             curves.save_curves(figure_class, contents.log, run / "curves.png")
         heat_maps = _confusion_pictures(run, contents, figure_class)
-        page = _page(contents, heat_maps, figure_class, thumbnails)
+        filled = _page(contents, heat_maps, figure_class, thumbnails)
     path = run / "report.html"
-    replace_file(path, page.encode("utf-8", errors="replace"))
+    replace_file(path, filled.encode("utf-8", errors="replace"))
     return path
 
 
@@ -96,23 +90,13 @@ def _page(
     if contents.environment is not None:
         entries.append(("environment", "Environment"))
     body.append(sections.settings(contents))
-    return _fill(
+    return page.fill(
+        brand="mudra report",
         title=markup.text(contents.name),
         lead=sections.lead(contents),
         facts=sections.facts(contents),
         notes=sections.notes(contents),
         nav=sections.contents_list(entries),
         body="\n".join(body),
-        version=markup.text(version("mudra")),
-        light=css_variables(dark=False),
-        dark=css_variables(dark=True),
+        script="sorting.js",
     )
-
-
-def _fill(**parts: str) -> str:
-    """The template with its `{{names}}` filled, in one pass: what is put in is never looked at again."""
-    template = files("mudra.reports").joinpath("template.html").read_text(encoding="utf-8")
-    script = template.partition("<script>")[2].partition("</script>")[0]
-    digest = hashlib.sha256(script.encode()).digest()
-    parts["script_hash"] = f"sha256-{base64.b64encode(digest).decode()}"
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)

@@ -61,6 +61,11 @@ class Strip:
     def over_picture(self) -> bool:
         return any(cell.picture is not None for cell in self.cells)
 
+    @property
+    def gaps(self) -> bool:
+        """Whether some part was not always seen."""
+        return not all(flags.all() for flags in self.seen.values())
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
@@ -232,10 +237,7 @@ def _points_detail(points: Shown) -> str:
 
 
 def _seen(points: Sequence[Shown]) -> dict[str, NDArray[np.bool_]]:
-    """By part, when it was seen; nothing where all parts always were."""
     several = len(points) > 1
-    if all(flags.all() for each in points for flags in each.seen.values()):
-        return {}
     return {
         f"{each.name} {part}" if several else part: flags
         for each in points

@@ -57,8 +57,7 @@ def svg_paths(strokes: Iterable[Stroke], height: float, over_picture: bool = Fal
     """Strokes as elements of an SVG whose cell is `height` high."""
     parts: list[str] = []
     for stroke in strokes:
-        places = [np.round(line * height, 1) for line in stroke.lines if len(line) > stroke.dots - 1]
-        path = "".join(map(_dots if stroke.dots else _line, places))
+        path = "".join((_dots if stroke.dots else line_path)(line * height) for line in stroke.lines)
         if not path:
             continue
         width = pixels(stroke.width, height)
@@ -72,12 +71,18 @@ def svg_paths(strokes: Iterable[Stroke], height: float, over_picture: bool = Fal
     return "".join(parts)
 
 
-def _line(line: Line) -> str:
-    return "M" + "L".join(f"{x:g} {y:g}" for x, y in line)
+def line_path(line: Line) -> str:
+    """An SVG path through points.
+
+    >>> line_path(np.array([[0, 0.04], [10, 20.26]]))
+    'M0 0L10 20.3'
+    """
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in np.round(line, 1).tolist())
 
 
 def _dots(line: Line) -> str:
-    return "".join(f"M{x:g} {y:g}h0" for x, y in line)  # a round cap makes a dot of a line without length
+    # a round cap makes a dot of a line without length
+    return "".join(f"M{x:g} {y:g}h0" for x, y in np.round(line, 1).tolist())
 
 
 def svg_cell(
