@@ -54,8 +54,11 @@ def overview_page(views: Mapping[str, ClipView], name: str, task: str, note: str
         views: by the name of the class.
         note: what is not shown.
     """
+    films = {label: film_of(view, CARD) for label, view in views.items()}
+    shapes = [film["aspect"] for film in films.values() if film]
+    shape = float(np.clip(np.median(shapes), 0.8, 1.6)) if shapes else 1.0
     cards = "".join(
-        f"<li>{_film(view, CARD, controls=False)}"
+        f"<li>{_card_film(view, films[label], shape)}"
         f"<p>{markup.name(label)}<small>{markup.name(view.clip.id)}</small></p></li>"
         for label, view in views.items()
     )
@@ -68,11 +71,15 @@ def overview_page(views: Mapping[str, ClipView], name: str, task: str, note: str
     )
 
 
-def strip_markup(row: Strip | Series, label: str) -> str:
-    """A row without its words, small: for the report's hardest clips."""
+def strip_markup(row: Strip | Series, label: str, shape: float | None = None) -> str:
+    """A row without its words, small: for the report's hardest clips.
+
+    Args:
+        shape: width by height of its cells, where they should all be of one; else the row's own.
+    """
     if isinstance(row, Series):
         return _lanes(row, label)
-    cells = "".join(_cell(row, cell, markup.THUMBNAIL_HEIGHT) for cell in row.cells)
+    cells = "".join(_cell(row, cell, markup.THUMBNAIL_HEIGHT, shape) for cell in row.cells)
     return f'<div class="strip" role="img" aria-label="{markup.text(label)}">{cells}</div>'
 
 
@@ -84,7 +91,7 @@ def _clip(view: ClipView, cells: int, headed: bool) -> str:
         heading = f"<h2>{markup.name(view.clip.id)} <small>{facts}</small></h2>"
     seen = "".join(_seen(row.seen) for row in rows if isinstance(row, Strip) and row.seen)
     beside = f"{_about(view)}{f'<h3>Seen</h3>{seen}' if seen else ''}"
-    film = _film(view, PLAYER, controls=True)
+    film = _watch(view)
     watch = f'<div class="watch">{film}<div>{beside}</div></div>' if film else beside
     return (
         f'<section class="clip" id="{markup.anchor("clip", view.clip.id)}">{heading}{watch}'
@@ -120,12 +127,12 @@ def _row(row: Strip | Series) -> str:
     return f'{heading}<ol class="moments">{cells}</ol>'
 
 
-def _cell(row: Strip, cell: Cell, height: int) -> str:
+def _cell(row: Strip, cell: Cell, height: int, shape: float | None = None) -> str:
     picture = "" if cell.picture is None else f'<img alt="" src="{markup.jpeg(cell.picture, height)}">'
     drawn = ""
     if cell.strokes or cell.note:
         drawn = svg_cell(cell.strokes, row.aspect, CELL, cell.note, row.over_picture)
-    return f'<div class="cell" style="aspect-ratio:{row.aspect:.4g}">{picture}{drawn}</div>'
+    return f'<div class="cell" style="aspect-ratio:{shape or row.aspect:.4g}">{picture}{drawn}</div>'
 
 
 def _lanes(row: Series, label: str) -> str:
@@ -160,25 +167,36 @@ def _seen(seen: Mapping[str, NDArray[np.bool_]]) -> str:
     return f'<dl class="seen">{"".join(lines)}</dl>'
 
 
-def _film(view: ClipView, height: int, controls: bool) -> str:
-    """What the page's script plays: the video with the points that lie in it, or points, or another picture."""
-    film = film_of(view, height)
+def _watch(view: ClipView) -> str:
+    """The clip, playing, with controls."""
+    film = film_of(view, PLAYER)
     if film is None:
         return ""
-    buttons = (
+    controls = (
         '<div class="controls"><button type="button" aria-label="play">▶</button>'
         '<input type="range" min="0" value="0" aria-label="moment"><output></output></div>'
-        if controls
-        else ""
     )
-    size = f'style="width:{min(25.0, 27 * film["aspect"]):.4g}rem" ' if controls else ""
+    width = min(25.0, 27 * film["aspect"])
+    return f'<div class="film" style="width:{width:.4g}rem">{_player(view, film)}{controls}</div>'
+
+
+def _card_film(view: ClipView, film: Mapping[str, Any] | None, shape: float) -> str:
+    """A small film in a card of some shape; the first of the rows where nothing plays."""
+    if film is None:
+        inner = strip_markup(rows_of(view, 1)[0], f"Clip {view.clip.id}")
+    else:
+        inner = _player(view, film, width=min(1.0, film["aspect"] / shape))
+    return f'<div class="film" style="aspect-ratio:{shape:.4g}">{inner}</div>'
+
+
+def _player(view: ClipView, film: Mapping[str, Any], width: float = 1.0) -> str:
+    """A canvas that the page's script draws on."""
     turns = any(figure["deep"] for figure in film["figures"])
-    told = markup.text(json.dumps(film, separators=(",", ":")))
     label = markup.text(f"Clip {view.clip.id}, playing" + ("; drag to turn the figure" if turns else ""))
-    return (
-        f'<div class="film{" turns" if turns else ""}" {size}data-film="{told}">'
-        f'<canvas role="img" aria-label="{label}" style="aspect-ratio:{film["aspect"]}"></canvas>{buttons}</div>'
-    )
+    told = markup.text(json.dumps(film, separators=(",", ":")))
+    shape = f"aspect-ratio:{film['aspect']};width:{100 * width:.4g}%"
+    turning = ' class="turns"' if turns else ""
+    return f'<canvas{turning} role="img" aria-label="{label}" style="{shape}" data-film="{told}"></canvas>'
 
 
 def film_of(view: ClipView, height: int) -> dict[str, Any] | None:

@@ -149,7 +149,11 @@ def overview_png(views: Mapping[str, ClipView], cells: int, name: str, task: str
         canvas.text(MARGIN, top + 20, charts.short(name, 70), 24, weight="bold")
         canvas.text(MARGIN, top + 46, f"One clip of each {task}. {note}", 13.5, "muted")
 
-    cards = [_card(label, view, cells) for label, view in views.items()]
+    rows = {label: rows_of(view, cells)[0] for label, view in views.items()}
+    shapes = [row.aspect for row in rows.values() if isinstance(row, Strip)]
+    cell = (COLUMN + 4) / cells - 4
+    height = float(np.clip(cell / np.median(shapes), *CARD_HEIGHTS)) if shapes else CARD_HEIGHTS[0]
+    cards = [_card(label, views[label].clip.id, row, (cell, height)) for label, row in rows.items()]
     pairs = [cards[number : number + 2] for number in range(0, len(cards), 2)]
     return _drawn([Block(58, put), *(_side_by_side(pair) for pair in pairs)])
 
@@ -164,20 +168,18 @@ def _side_by_side(cards: Sequence[Card]) -> Block:
     return Block(height, put)
 
 
-def _card(label: str, view: ClipView, cells: int) -> Card:
-    """The class, the clip, and the first of its rows."""
-    row = rows_of(view, cells)[0]
-    cell = (COLUMN + 4) / cells - 4
-    height = float(np.clip(cell / row.aspect, *CARD_HEIGHTS)) if isinstance(row, Strip) else CARD_HEIGHTS[0]
+def _card(label: str, clip: str, row: Strip | Series, size: tuple[float, float]) -> Card:
+    """The class, the clip, and the first of its rows in cells of one size."""
+    width, height = size
 
     def put(canvas: Canvas, left: float, top: float) -> None:
         title = canvas.text(left, top + 26, charts.short(label, 42), 13.5, weight="bold")
-        canvas.text(_right_edge(title) + 9, top + 26, charts.short(view.clip.id, 24), 11.5, "muted")
+        canvas.text(_right_edge(title) + 9, top + 26, charts.short(clip, 24), 11.5, "muted")
         if isinstance(row, Series):
             _lanes(canvas, row, (left, top + 36, COLUMN, height))
             return
         for number, each in enumerate(row.cells):
-            _cell(canvas, row, each, (left + number * (cell + 4), top + 36, cell, height))
+            _cell(canvas, row, each, (left + number * (width + 4), top + 36, width, height))
 
     return Card(height + 44, put)
 

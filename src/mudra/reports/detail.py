@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mudra.errors import MudraError
 from mudra.predictions import (
@@ -20,7 +19,9 @@ from mudra.predictions import (
 )
 from mudra.reports import charts, markup, wording
 
-Thumbnails = Callable[[str], list[NDArray[np.uint8]] | None]
+Thumbnails = Callable[[str], str]
+"""From a clip's id to a small picture of it as HTML, "" where there is none."""
+
 PAIRS = 15
 HARDEST = 12
 TALL = 30  # rows from which a table scrolls within itself
@@ -148,7 +149,7 @@ def _frames(clip: str, thumbnails: Thumbnails | None) -> str:
     if thumbnails is None:
         return ""
     try:
-        return markup.strip(thumbnails(clip) or [], f"Frames of clip {clip}")
+        return thumbnails(clip)
     except MudraError as problem:  # the clip may be gone by now; its row is still worth reading
         return f'<p class="sub">no picture: {markup.text(problem)}</p>'
 

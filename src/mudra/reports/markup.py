@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 THUMBNAIL_HEIGHT = 112  # pixels
-THUMBNAILS = 5  # frames of a strip
 
 
 def text(raw: object) -> str:
@@ -106,20 +105,6 @@ def table(
     )
     frame = "scroll tall" if tall else "scroll"
     return f'<div class="{frame}" role="region" tabindex="0" aria-label="{text(caption)}">{inner}</div>'
-
-
-def strip(frames: Sequence[NDArray[np.uint8]], label: str) -> str:
-    """A few frames of a clip side by side, as JPEG within the page; "" where there are none.
-
-    Args:
-        frames: uint8 RGB [H, W, 3]; evenly chosen ones are shown.
-    """
-    usable = [frame for frame in frames if frame.ndim == 3 and frame.shape[2] == 3 and frame.size]
-    if not usable:
-        return ""
-    chosen = np.unique(np.linspace(0, len(usable) - 1, min(THUMBNAILS, len(usable))).round().astype(int))
-    pictures = "".join(f'<img alt="" src="{jpeg(usable[number])}">' for number in chosen)
-    return f'<div class="strip" role="img" aria-label="{text(label)}">{pictures}</div>'
 
 
 def jpeg(frame: NDArray[np.uint8], height: int = THUMBNAIL_HEIGHT) -> str:

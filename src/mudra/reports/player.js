@@ -4,9 +4,9 @@ const style = getComputedStyle(document.documentElement);
 
 function paint(name) { return name.startsWith("#") ? name : style.getPropertyValue("--" + name); }
 
-function play(box) {
-  const film = JSON.parse(box.dataset.film), canvas = box.querySelector("canvas"), pen = canvas.getContext("2d");
-  const [button, slider, output] = ["button", "input", "output"].map((name) => box.querySelector(name));
+function play(canvas) {
+  const film = JSON.parse(canvas.dataset.film), pen = canvas.getContext("2d");
+  const [button, slider, output] = ["button", "input", "output"].map((name) => canvas.parentNode.querySelector(name));
   const pictures = film.pictures.map((source) => Object.assign(new Image(), { src: source, onload: draw }));
   const last = film.times.length - 1;
   let moment = Math.floor(last / 2), playing = false, turn = 0, begun = 0;
@@ -83,7 +83,7 @@ function play(box) {
   } else if (!still) {
     new IntersectionObserver((seen) => run(seen[seen.length - 1].isIntersecting)).observe(canvas);
   }
-  if (box.classList.contains("turns")) {
+  if (canvas.classList.contains("turns")) {
     canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
     canvas.addEventListener("pointermove", (event) => { if (event.buttons) { turn += event.movementX / 90; draw(); } });
     canvas.addEventListener("dblclick", () => { turn = 0; draw(); });

@@ -178,11 +178,15 @@ class Figure:
 
     @property
     def _short(self) -> list[bool]:
-        lengths = []
-        for one, other in self.layout.bones:
-            length = np.linalg.norm(self.places_TK2[:, one] - self.places_TK2[:, other], axis=-1)
-            lengths.append(not np.isnan(length).all() and bool(np.nanmedian(length) < SHORT))
-        return lengths
+        """Which bones are short, by their median length in the clip."""
+        if not self.layout.bones:
+            return []
+        one, other = np.array(self.layout.bones).T
+        lengths_TB = np.linalg.norm(self.places_TK2[:, one] - self.places_TK2[:, other], axis=-1)
+        short = np.zeros(len(one), bool)
+        seen = ~np.isnan(lengths_TB).all(0)
+        short[seen] = np.nanmedian(lengths_TB[:, seen], axis=0) < SHORT
+        return short.tolist()
 
     @cached_property
     def tips(self) -> list[tuple[str, int]]:

@@ -21,7 +21,7 @@ def write_report(run: Path, *, thumbnails: detail.Thumbnails | None = None) -> P
 
     Args:
         run: a run's folder; whatever is missing in it, the report says.
-        thumbnails: gives a few RGB frames (uint8 [H, W, 3]) of a clip by its id, or None.
+        thumbnails: gives a small picture of a clip by its id, as HTML.
     Returns:
         the page's path.
     Raises:

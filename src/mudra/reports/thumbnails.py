@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from mudra.clips.preprocessing import open_stream
-from mudra.clips.sampling import even
 from mudra.datasets.opening import open_data
 from mudra.errors import MudraError
+from mudra.reports.clip_page import strip_markup
+from mudra.reports.clip_view import read_view
+from mudra.reports.detail import Thumbnails
+from mudra.reports.strips import Series, Strip, rows_of
 from mudra.training.run_folder import RunFolder
 
-MOMENTS = 6
+FRAMES, FIGURES = 5, 4  # cells of a row, where there is a video and where there is none
+ROWS = 2  # of one clip
+SHAPE = 1.0  # of a figure's cell: the cards of a report are of one height
 
 
-def thumbnails_of(run: RunFolder, location: str | None) -> Callable[[str], list[NDArray[np.uint8]] | None]:
-    """A function from a clip's id to a few frames of it, or None where it cannot be shown."""
+def thumbnails_of(run: RunFolder, location: str | None) -> Thumbnails:
+    """A function from a clip's id to a small picture of what the model saw, as HTML; "" where there is none.
+
+    Points are drawn over the video where the data has one, whether the model saw it or not.
+    """
     try:
         recipe, manifest = open_data(run.read_recipe(), location)
     except MudraError:
-        return lambda _clip: None
+        return lambda _clip: ""
     row_of: dict[str, int] = {clip: row for row, clip in enumerate(manifest.ids.to_pylist())}
-    shown = next((name for name in recipe.clip.streams if manifest.streams[name].kind == "video"), None)
+    names = [name for name in recipe.clip.streams if name in manifest.streams]
+    if any(manifest.streams[name].kind == "points" for name in names):
+        names += [
+            name for name, info in manifest.streams.items() if info.kind == "video" and name not in names
+        ]
+    streams = {name: manifest.streams[name] for name in names}
+    cells = FRAMES if any(info.kind == "video" for info in streams.values()) else FIGURES
 
-    def frames(clip: str) -> list[NDArray[Any]] | None:
-        if clip not in row_of or shown is None:
-            return None
-        try:
-            stream = open_stream(manifest[row_of[clip]], shown, manifest.streams[shown])
-            return list(stream.read(lambda times: even(times, MOMENTS)).values)
-        except MudraError:
-            return None
+    def picture(clip: str) -> str:
+        if clip not in row_of:
+            return ""
+        shown = manifest[row_of[clip]]
+        if not any(name in shown.streams for name in streams):
+            return ""
+        rows = rows_of(read_view(shown, streams, cells), cells)[:ROWS]
+        return "".join(strip_markup(row, f"{row.title} of clip {clip}", _shape(row)) for row in rows)
 
-    return frames
+    return picture
+
+
+def _shape(row: Strip | Series) -> float | None:
+    return SHAPE if isinstance(row, Strip) and not row.over_picture else None
