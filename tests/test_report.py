@@ -17,14 +17,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
 from mudra.errors import DataError, OutputError
 from mudra.predictions import PredictionTable, TaskScores, hardest, read, summarise, write, write_metrics
 from mudra.reports import charts, curves, markup, summary, write_report
+from mudra.reports.clip_page import strip_markup
 from mudra.reports.palette import COLOURS
+from mudra.reports.strips import Cell, Strip
 from mudra.types import UNLABELLED
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b', "b & c", "$x_1$", "NA", "{{body}}", "https://evil.test/x")
@@ -321,11 +322,12 @@ def test_the_hardest_clips_are_shown_with_their_frames(tmp_path: Path) -> None:
     table = read(tmp_path / "predictions" / "val.parquet")
     asked: list[str] = []
 
-    def thumbnails(clip: str) -> list[NDArray[np.uint8]] | None:
+    def thumbnails(clip: str) -> str:
         asked.append(clip)
         if len(asked) == 1:
             raise DataError("the clip is gone")
-        return None if len(asked) == 2 else [np.full((40, 60, 3), 200, np.uint8)] * 9
+        frames = [Cell(0.1 * moment, np.full((40, 60, 3), 200, np.uint8)) for moment in range(5)]
+        return "" if len(asked) == 2 else strip_markup(Strip("video", "", 1.5, frames), f"frames of {clip}")
 
     write_report(tmp_path, thumbnails=thumbnails)
     worst = [table.clips[row] for row in hardest(table.tasks["label"], 12)]

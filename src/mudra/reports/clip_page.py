@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mudra.clips import points as body
 from mudra.reports import markup, page, poses, wording
 from mudra.reports.clip_view import ClipView
 from mudra.reports.palette import COLOURS
@@ -173,8 +174,12 @@ def _watch(view: ClipView) -> str:
     if film is None:
         return ""
     controls = (
-        '<div class="controls"><button type="button" aria-label="play">▶</button>'
-        '<input type="range" min="0" value="0" aria-label="moment"><output></output></div>'
+        ""
+        if len(film["times"]) < 2
+        else (
+            '<div class="controls"><button type="button" aria-label="play">▶</button>'
+            '<input type="range" min="0" value="0" aria-label="moment"><output></output></div>'
+        )
     )
     width = min(25.0, 27 * film["aspect"])
     return f'<div class="film" style="width:{width:.4g}rem">{_player(view, film)}{controls}</div>'
@@ -200,12 +205,12 @@ def _player(view: ClipView, film: Mapping[str, Any], width: float = 1.0) -> str:
 
 
 def film_of(view: ClipView, height: int) -> dict[str, Any] | None:
-    """The plain values of a film; None where there is nothing but series."""
+    """The plain values of a film; None where there is nothing but series, or no point was seen."""
     points, pictures = view.of_kind("points"), _ground(view)
     if pictures:
         drawn = [each for each in points if view.picture_size(each)]
         times, aspect = view.moments, pictures[0].shape[1] / pictures[0].shape[0]
-    elif points:
+    elif points and body.seen(points[0].stream.values).any():
         drawn = points[:1]
         times = points[0].stream.times
         times = times[np.linspace(0, len(times) - 1, min(len(times), FRAMES)).astype(int)]

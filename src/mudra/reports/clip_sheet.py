@@ -20,7 +20,8 @@ from mudra.reports.strokes import draw
 
 WIDTH = 1200.0  # pixels; a file holds charts.DPI / 100 times as many
 MARGIN, GAP = 44.0, 8.0
-CELL_HEIGHTS = (110.0, 300.0)  # lowest and highest cell
+BETWEEN = 52.0  # of one clip and the next
+CELL_HEIGHTS = (30.0, 300.0)  # lowest and highest cell
 CELL_SIDE = 165.0  # of a square cell
 CELLS = (5, 10)
 GUTTER = 36.0  # between the columns of an overview
@@ -43,7 +44,12 @@ def clips_png(views: Sequence[ClipView], cells: int | None = None) -> bytes:
     Args:
         cells: moments in a row; None takes as many as fill it well.
     """
-    return _drawn([block for view in views for block in _clip_blocks(view, cells)])
+    blocks: list[Block] = []
+    for view in views:
+        if blocks:
+            blocks.append(Block(BETWEEN, lambda canvas, top: None))
+        blocks += _clip_blocks(view, cells)
+    return _drawn(blocks)
 
 
 @dataclass
@@ -211,8 +217,7 @@ def _right_edge(words: Any) -> float:
 
 
 def _strip(row: Strip) -> Block:
-    count = len(row.cells)
-    width = (WIDTH - 2 * MARGIN + GAP) / count - GAP
+    width = (WIDTH - 2 * MARGIN + GAP) / max(len(row.cells), CELLS[0]) - GAP
     height = float(np.clip(width / row.aspect, *CELL_HEIGHTS))
 
     def put(canvas: Canvas, top: float) -> None:

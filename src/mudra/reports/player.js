@@ -9,7 +9,7 @@ function play(canvas) {
   const [button, slider, output] = ["button", "input", "output"].map((name) => canvas.parentNode.querySelector(name));
   const pictures = film.pictures.map((source) => Object.assign(new Image(), { src: source, onload: draw }));
   const last = film.times.length - 1;
-  let moment = Math.floor(last / 2), playing = false, turn = 0, begun = 0;
+  let moment = Math.floor(last / 2), playing = false, turn = 0, begun = 0, loop = 0;
 
   function place(figure, row) {
     const at = 3 * (moment * figure.rows + row), [x, y, z] = figure.xyz.slice(at, at + 3);
@@ -28,6 +28,7 @@ function play(canvas) {
     const picture = pictures[moment];
     if (picture && picture.complete) pen.drawImage(picture, 0, 0, width, height);
     const wide = (share) => share * (height / 100) ** 0.6;
+    let drawn = pictures.length;
     for (const figure of film.figures) {
       for (const [colour, size, rows] of figure.lines) {
         pen.beginPath();
@@ -37,6 +38,7 @@ function play(canvas) {
           if (here && before) pen.lineTo(here[0] * height, here[1] * height);
           else if (here) pen.moveTo(here[0] * height, here[1] * height);
           before = here;
+          drawn += Boolean(here);
         }
         if (pictures.length) { pen.strokeStyle = "#0d101580"; pen.lineWidth = wide(size) + 1.6; pen.stroke(); }
         pen.strokeStyle = paint(colour);
@@ -49,31 +51,39 @@ function play(canvas) {
           const here = place(figure, row);
           if (!here) continue;
           pen.beginPath();
+          drawn += 1;
           pen.arc(here[0] * height, here[1] * height, wide(size) / 2, 0, 7);
           pen.fill();
         }
       }
+    }
+    if (!drawn) {
+      pen.font = "12px sans-serif";
+      pen.textAlign = "center";
+      pen.fillStyle = paint("muted");
+      pen.fillText("not seen", width / 2, height / 2);
     }
     if (output) output.textContent = film.times[moment].toFixed(2) + " s";
     if (slider) slider.value = moment;
   }
 
   function step(now) {
-    if (!playing) return;
+    const shown = moment;
     const whole = film.times[last] + 0.6, time = ((now - begun) / 1000) % whole; // a short rest before it begins again
     while (moment < last && film.times[moment + 1] <= time) moment += 1;
     if (film.times[moment] > time) moment = 0;
-    draw();
-    requestAnimationFrame(step);
+    if (moment !== shown) draw();
+    loop = requestAnimationFrame(step);
   }
 
   function run(wanted) {
     playing = wanted && last > 0;
+    cancelAnimationFrame(loop);
     if (button) { button.textContent = playing ? "❚❚" : "▶"; button.ariaLabel = playing ? "pause" : "play"; }
     if (!playing) return;
     if (moment >= last) moment = 0;
     begun = performance.now() - film.times[moment] * 1000;
-    requestAnimationFrame(step);
+    loop = requestAnimationFrame(step);
   }
 
   if (slider) {

@@ -25,6 +25,7 @@ Points = NDArray[np.float32]
 
 LEFT, RIGHT, MIDDLE = "first", "second", "muted"  # colours of the palette
 FACE = "third"
+ALONE = "fourth"  # of a layout that has no sides, such as one hand
 THICK, THIN = 2.2, 1.2  # as strokes count widths
 SHORT = 0.055  # bones shorter than this share of the cell are drawn thin
 FEW = 40  # points up to which the joints are marked
@@ -171,7 +172,7 @@ class Figure:
             if name == "head":
                 found.setdefault((colour, 9.0), []).append(row)
             elif row not in joined:
-                found.setdefault((colour, 3.4 if len(self.layout) <= FEW else 1.2), []).append(row)
+                found.setdefault((colour, 3.4 if len(self.layout) <= FEW else 0.9), []).append(row)
             elif len(self.layout) <= FEW:
                 found.setdefault((colour, 3.4), []).append(row)
         return [(*style, tuple(rows)) for style, rows in found.items()]
@@ -197,7 +198,7 @@ class Figure:
             names = {name: row for row, name in enumerate(self.layout.points) if sides[row] == side}
             near = [row for tip in _TIPS for name, row in names.items() if f"_{name}".endswith(f"_{tip}")]
             if near and (side or not found):
-                found.append((colour, near[0]))
+                found.append((colour if sides.any() else ALONE, near[0]))
         return found
 
     def pose(self, moment: int) -> list[Stroke]:
@@ -235,4 +236,6 @@ def _colour(layout: PointLayout, sides: NDArray[np.int8], rows: tuple[int, int])
     named = all(layout.points[row].startswith(("face_", "lip")) for row in rows)
     if named:
         return FACE
-    return MIDDLE if abs(side) < 2 else LEFT if side > 0 else RIGHT
+    if abs(side) == 2:
+        return LEFT if side > 0 else RIGHT
+    return MIDDLE if sides.any() else ALONE

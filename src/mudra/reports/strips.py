@@ -6,12 +6,13 @@ mask; and the series as lines. `clip_sheet` draws rows into a picture, `clip_pag
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mudra.clips import points as body
 from mudra.clips.layouts import PointLayout
 from mudra.reports import palette, poses
 from mudra.reports.clip_view import PICTURES, ClipView, Shown
@@ -87,8 +88,9 @@ class Series:
 
 
 def rows_of(view: ClipView, cells: int) -> list[Strip | Series]:
-    """Everything that is shown of a clip, with that many cells in a row."""
-    chosen = _middles(len(view.moments), cells)
+    """Everything that is shown of a clip, with that many cells in a row: fewer where it has fewer frames."""
+    longest = max((each.frames for each in view.shown if each.kind != "series"), default=1)
+    chosen = _middles(len(view.moments), min(cells, longest))
     rows: list[Strip | Series] = []
     videos, masks = view.of_kind("video"), view.of_kind("mask")
     over = [points for points in view.of_kind("points") if view.picture_size(points)]
@@ -144,22 +146,14 @@ def _video(view: ClipView, video: Shown, over: Sequence[Shown], chosen: NDArray[
 def _points(view: ClipView, points: Shown, chosen: NDArray[np.int64]) -> Strip:
     figure = figure_of(view, points, False)
     detail = f"{_rate(points)}, {_points_detail(points)}"
-    moments = view.moments[chosen]
+    numbers = points.nearest(view.moments[chosen])
+    any_T = np.asarray(body.seen(points.stream.values).any(1))
     cells = []
-    for number, since, time in _with_edges(points.nearest(moments), moments):
-        strokes = figure.pose(number)
-        cells.append(
-            Cell(time, None, [*figure.trail(since, number), *strokes], "" if strokes else "not seen")
-        )
-    if not any(flags.any() for flags in points.seen.values()):
-        cells = [Cell(time, note="no point was seen") for time in moments.tolist()]
+    for number, since in zip(numbers.tolist(), [0, *numbers[:-1].tolist()], strict=True):
+        strokes = [*figure.trail(since, number), *figure.pose(number)]
+        note = "" if any_T[number] else "not seen" if any_T.any() else "no point was seen"
+        cells.append(Cell(float(points.stream.times[number]), None, strokes, note))
     return Strip(points.name, detail, figure.view.aspect, cells, _legends([points]), _seen([points]))
-
-
-def _with_edges(numbers: NDArray[np.int64], times: NDArray[np.float64]) -> Iterator[tuple[int, int, float]]:
-    """Each chosen frame with the one chosen before it."""
-    before = np.concatenate([[0], numbers[:-1]])
-    return zip(numbers.tolist(), before.tolist(), times.tolist(), strict=True)
 
 
 def _depth(view: ClipView, depth: Shown, chosen: NDArray[np.int64]) -> Strip:
