@@ -39,6 +39,7 @@ STOPS, FILES, RANKS, TRAINING = (
     "tests/test_stops.py", "tests/test_files.py", "tests/test_ranks.py", "tests/test_training.py",
 )  # fmt: skip
 POINTS, KEYPOINTS = "tests/test_points.py", "models/keypoint_transformer.py"
+SHOW = "tests/test_show.py"
 LOOP, STEP = "training/loop.py", "training/step.py"
 SAVED, TEAM = "training/checkpoints.py", "training/ranks.py"
 
@@ -232,6 +233,17 @@ MUTANTS = [
     Mutant("points: joints stay in the recorder's order", "sources/mat.py",
            ".transpose(2, 0, 1)[:, _TO_KINECT20]", ".transpose(2, 0, 1)",
            "tests/test_point_data.py", "order_of_the_layout"),
+    # pictures
+    Mutant("pictures: left is right", "reports/poses.py", "return LEFT if side > 0 else RIGHT",
+           "return RIGHT if side > 0 else LEFT", SHOW, "their_colours"),
+    Mutant("pictures: an absent point is drawn", "reports/poses.py", "flat[~body.seen(points)] = np.nan",
+           "flat = np.nan_to_num(flat)", SHOW, "not_seen or a_gap or any_points"),
+    Mutant("pictures: heads hang down", "reports/poses.py", "return bool(heights[0] > heights[-1])",
+           "return bool(heights[0] < heights[-1])", SHOW, "a_head"),
+    Mutant("pictures: points of another frame", "reports/clip_view.py",
+           "times = middles if pictures is None else pictures.stream.times", "times = middles", SHOW, "very_frame"),
+    Mutant("pictures: a file that was not named is overwritten", "reports/showing.py",
+           "while path.exists() and (", "while False and (", SHOW, "spare"),
     Mutant("stages: the second forgets the first", "training/train.py",
            "            init_from = stage.path\n", "            pass\n", STOPS, "stages_follow"),
 ]  # fmt: skip
