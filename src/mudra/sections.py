@@ -69,12 +69,33 @@ class PointSettings(Settings):
         and is followed by empty ones (`pad`), which no model counts. A longer one is averaged down in either case.
     centre: what is put at 0: the body's centre over the whole `clip`, in each `frame`, or nothing (`none`).
     scale: `clip` divides by the body's unit of length over the clip; the layout says which.
+    min_score: points of which the detector was less sure are not seen; files need a `score` then.
+    drop_frames_without: parts of the layout, such as [left_hand, right_hand]. A frame that shows none of them is left
+        out before the clip is brought to its length, and time closes up. Of a clip that never shows any of them, all
+        frames stay.
+    by: `body` gives a point's place on the body. `part` gives its place within its part of the layout, about the
+        middle of what is seen of the part in each frame and, where `scale` is on, in the part's own size: a hand's
+        shape, wherever it is. `both` gives the one after the other, twice the coordinates.
+    standardise: `clip` takes off each coordinate's mean over the clip and divides by its deviation, last of all; one
+        that does not change is 0.
+    limit: what a detector puts farther away is an outlier and is held there, in body units, sizes of a part, or
+        deviations.
     """
 
     dims: Literal[2, 3] = 3
     short: Literal["stretch", "pad"] = "stretch"
     centre: Literal["clip", "frame", "none"] = "clip"
     scale: Literal["clip", "none"] = "clip"
+    min_score: AtLeast0 = 0.0
+    drop_frames_without: tuple[str, ...] = ()
+    by: Literal["body", "part", "both"] = "body"
+    standardise: Literal["none", "clip"] = "none"
+    limit: Above0 = 10.0
+
+    @property
+    def coordinates(self) -> int:
+        """How many numbers of each point the model takes."""
+        return self.dims * (2 if self.by == "both" else 1)
 
 
 class ClipSettings(Settings):
@@ -109,9 +130,30 @@ class PointAugment(Settings):
         the clip shorter. warp: largest relative change of the speed along the clip, below 1.
     scale: largest relative change of size. stretch: of each axis by itself.
     turn, tilt: largest angle in degrees about the vertical axis and about the one that runs across, for points of
-        three coordinates. `rotate` of the section turns points in the picture as well, and `flip` mirrors them.
+        three coordinates; points of two are foreshortened as by such a turn. `rotate` of the section turns points in
+        the picture as well, and `flip` mirrors them.
     noise: deviation of what moves every point in every frame. drift: of what moves a point slowly.
     drop_points, drop_parts, drop_frames: share of points, of the layout's parts and of frames that are not seen.
+
+    slow: largest relative slowing, which takes more moments of a clip where it has fewer than the model takes.
+
+    Bodies and cameras differ:
+    bones: largest relative change of a bone's length, the same throughout a clip and on both sides of the body.
+        What hangs from a bone moves with its end.
+    part_scale, part_turn, part_shift: largest relative change of size, angle in degrees and shift of each part of the
+        layout, about its own middle.
+    distort: deviation of a smooth field that moves neighbours alike.
+    shear: largest slant, across and down. perspective: largest change of size per body unit from the middle, as a
+        near camera sees it. Both are for the first two coordinates.
+
+    Detectors err:
+    outliers: share of seen points, frame by frame, that jump by a heavy-tailed amount.
+    burst: deviation of what moves the points of one part in every frame of one stretch of the clip.
+    lose_parts: share of parts that are not seen for a stretch. swap_hands: share of clips in which left and right hand
+        change their names for a stretch. Stretches last a quarter of the clip at most.
+    drop_span: the share of the clip's frames, at most, that show nothing, one after the other.
+    drop_axes: share of the axes along which nothing moves: every point stays at its mean over the clip. (A point
+        without a coordinate would be a point that was not seen.) One axis always stays.
     """
 
     crop: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -126,6 +168,20 @@ class PointAugment(Settings):
     drop_points: Rate = 0.0
     drop_parts: Rate = 0.0
     drop_frames: Rate = 0.0
+    slow: AtLeast0 = 0.0
+    bones: Rate = 0.0
+    part_scale: Rate = 0.0
+    part_turn: Annotated[float, Field(ge=0, le=180)] = 0.0
+    part_shift: AtLeast0 = 0.0
+    distort: AtLeast0 = 0.0
+    shear: AtLeast0 = 0.0
+    perspective: AtLeast0 = 0.0
+    outliers: Rate = 0.0
+    burst: AtLeast0 = 0.0
+    lose_parts: Share = 0.0
+    swap_hands: Share = 0.0
+    drop_span: Rate = 0.0
+    drop_axes: Share = 0.0
 
 
 class AugmentSettings(Settings):

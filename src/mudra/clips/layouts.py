@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ class PointLayout:
             line. Empty: the layout has no mirror image of its own (one arm only, one hand only).
         origin: rows whose middle is the centre of the body.
         unit: joined rows whose distance, the mean of several, is the body's unit of length.
+        roots: rows from which other bones hang, beside the origin: an elbow, where no shoulder is recorded.
     """
 
     name: str
@@ -46,6 +48,7 @@ class PointLayout:
     pairs: tuple[tuple[int, int], ...] = ()
     origin: tuple[int, ...] = ()
     unit: tuple[tuple[int, int], ...] = ()
+    roots: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.points)
@@ -71,6 +74,47 @@ class PointLayout:
         for left, right in self.pairs:
             order[left], order[right] = right, left
         return order
+
+    @cached_property
+    def part_of(self) -> NDArray[np.int64]:
+        """int64 [K]: the number of each row's part, in the order of `parts`; -1 where it is in none."""
+        numbers = np.full(len(self.points), -1, dtype=np.int64)
+        for number, rows in enumerate(self.parts.values()):
+            numbers[list(rows)] = number
+        return numbers
+
+    @cached_property
+    def levels(self) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]:
+        """The bones as trees, from the roots outwards: at each level the rows, and the row that each hangs from.
+
+        The roots are the origin's rows and `roots`; of bones that reach none of them, the first row. A bone that
+        would close a loop is left out.
+
+        >>> chain = declare("arm", ["hand", "elbow", "shoulder"], bones=[(0, 1), (1, 2)], origin=["shoulder"])
+        >>> [(rows.tolist(), above.tolist()) for rows, above in chain.levels]
+        [([1], [2]), ([0], [1])]
+        """
+        joined: dict[int, list[int]] = {row: [] for row in range(len(self.points))}
+        for one, other in self.bones:
+            joined[one].append(other)
+            joined[other].append(one)
+        levels: list[list[tuple[int, int]]] = []
+        reached: set[int] = set()
+        for begin in ((*self.origin, *self.roots), *((row,) for row in joined)):
+            edge = [row for row in begin if row not in reached]
+            reached |= set(edge)
+            depth = 0
+            while edge:
+                bones: dict[int, int] = {}
+                for above in edge:
+                    bones |= {row: above for row in joined[above] if row not in reached and row not in bones}
+                reached |= bones.keys()
+                if bones:
+                    levels += [[]] * (depth == len(levels))
+                    levels[depth] = [*levels[depth], *bones.items()]
+                edge, depth = list(bones), depth + 1
+        tables = [np.array(sorted(level), dtype=np.int64).T for level in levels]
+        return tuple((table[0], table[1]) for table in tables)
 
 
 def mirror_points(points: NDArray[Any], layout: PointLayout, width: float = 1.0) -> NDArray[Any]:
@@ -117,6 +161,7 @@ def declare(
     pairs: Iterable[Sequence[Row]] = (),
     origin: Iterable[Row] = (),
     unit: Iterable[Sequence[Row]] = (),
+    roots: Iterable[Row] = (),
 ) -> PointLayout:
     """A layout of one's own, checked. Rows may be given by number or by name.
 
@@ -148,7 +193,8 @@ def declare(
     _once((row for rows in members.values() for row in rows), points, f"{place}, parts")
     middle = tuple(_row(point, numbers, f"{place}, origin") for point in origin)
     measure = tuple(_couple(rows, numbers, f"{place}, unit") for rows in unit)
-    return PointLayout(name, tuple(points), joined, members, swapped, middle, measure)
+    held = tuple(_row(point, numbers, f"{place}, roots") for point in roots)
+    return PointLayout(name, tuple(points), joined, members, swapped, middle, measure, held)
 
 
 def find_layout(name: str, place: str = "layout") -> PointLayout:
@@ -331,7 +377,10 @@ def _sign(name: str, arms: Sequence[str]) -> PointLayout:
     names = [name for part in parts.values() for name in part]
     # The mirror image of one arm is the other arm, which sign87 does not hold: it has no pairs.
     swaps = [*_face_swaps(LIPS), *_swaps(names[40:])] if len(arms) == 2 else []
-    return declare(name, names, bones=_mediapipe_bones(arms), parts=parts, pairs=swaps, origin=lips)
+    elbows = [f"pose_{side}_elbow" for side in arms]
+    return declare(
+        name, names, bones=_mediapipe_bones(arms), parts=parts, pairs=swaps, origin=lips, roots=elbows
+    )
 
 
 def _kinect() -> PointLayout:

@@ -17,9 +17,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mudra.clips import augment, point_augment
+from mudra.clips.kept import Kept
 from mudra.clips.manifest import Manifest
 from mudra.clips.pixels import view_box
-from mudra.clips.points import fill
+from mudra.clips.point_shapes import require_shape
+from mudra.clips.points import fill, finish
 from mudra.clips.preprocessing import Preprocessing, Views, open_stream
 from mudra.clips.sampling import chooser
 from mudra.clips.watch import Watch, Watched
@@ -109,6 +111,10 @@ class TrainingClips(Dataset[Sample]):
         self.preprocessing = preprocessing
         self.settings = settings
         self.seed = seed
+        self._kept = Kept()
+        for name in preprocessing.settings.streams:
+            if preprocessing.streams[name].kind == "points":
+                require_shape(preprocessing.layout(name), settings.points, repr(name))
         sided = settings.flip_is_harmless or all(manifest.mirror.get(task) for task in manifest.tasks)
         self.may_flip = sided and preprocessing.has_mirror
         self.mirrored = {
@@ -150,12 +156,12 @@ class TrainingClips(Dataset[Sample]):
         settings = self.preprocessing.settings
         flip = augment.draw_flip(self.settings, rng, self.may_flip)
         drawn = point_augment.draw_points(self.settings, rng, flip)
-        stream = self.preprocessing.read_points(clip, name)
+        stream = self._kept.read(clip, name, lambda: self.preprocessing.read_points(clip, name))
         moments = point_augment.moments(stream.times, settings.frames, settings.points, drawn)
         points = self.preprocessing.points_at(stream, name, moments)
         layout = self.preprocessing.layout(name)
         altered = point_augment.alter(points, drawn, layout, self.settings.points)
-        return fill(altered, settings.frames), flip
+        return fill(finish(altered, layout, settings.points), settings.frames), flip
 
 
 def epoch_order(manifest: Manifest, seed: int, epoch: int, *, balanced: bool = False) -> NDArray[np.int64]:

@@ -1,8 +1,9 @@
 """How the points of a training clip are altered: drawn once per clip, carried out in two places.
 
 `draw_points` makes the choice from a random generator alone. `moments` says when the clip is looked at, before the
-points are brought to a length; `alter` moves and hides points that are centred and scaled already. Where nothing is
-drawn the result is evaluation's, bit for bit. numpy alone.
+points are brought to a length; `alter` moves and hides points that are centred and scaled already: another body
+(point_shapes.py), seen by another camera, with the errors of another detector (point_faults.py). Where nothing is drawn
+the result is evaluation's, bit for bit. numpy alone.
 
 Axes: T frames, K points, C coordinates.
 """
@@ -15,10 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mudra.clips.layouts import PointLayout, mirror_points
+from mudra.clips.point_faults import faulty
+from mudra.clips.point_shapes import filmed, reshaped, rotation
 from mudra.clips.points import Points, Times, moments_of
 from mudra.sections import AugmentSettings, PointAugment, PointSettings
 
 KNOTS = 5  # between which a slow drift runs straight
+SLOW = 21  # keeps the numbers of slowing apart from all others
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class PointDraw:
         flip: whether left and right changed places; classes that have a side must change with them.
         noise, drift: deviation in body units, of this clip.
         seed: of everything that is drawn for single frames and points.
+        slow: how many times as many moments are looked at, at least 1.
     """
 
     part: tuple[float, float]
@@ -43,6 +48,7 @@ class PointDraw:
     noise: float
     drift: float
     seed: int
+    slow: float = 1.0
 
 
 def draw_points(settings: AugmentSettings, rng: np.random.Generator, flip: bool) -> PointDraw:
@@ -66,18 +72,19 @@ def draw_points(settings: AugmentSettings, rng: np.random.Generator, flip: bool)
         part=(first, min(first + share, 1.0)),
         speed=1 + speed * how.speed,
         bends=(bend[0] * how.warp, bend[1] * how.warp),
-        matrix=_rotation(roll * settings.rotate, turn * how.turn, tilt * how.tilt) @ scale,
+        matrix=rotation(roll * settings.rotate, turn * how.turn, tilt * how.tilt) @ scale,
         flip=flip,
         noise=noise * how.noise,
         drift=drift * how.drift,
         seed=seed,
+        slow=1 + np.random.default_rng([seed, SLOW]).random() * how.slow if how.slow else 1.0,
     )
 
 
 def moments(times: Times, frames: int, settings: PointSettings, draw: PointDraw) -> Times:
     """The moments at which a training clip is looked at: seconds [N], never falling, 1 <= N <= `frames`."""
     even = moments_of(times, frames, settings.short, part=draw.part)
-    count = max(1, round(len(even) / draw.speed))
+    count = min(frames, max(1, round(len(even) / draw.speed * draw.slow)))
     if count == len(even) and draw.bends == (0.0, 0.0):
         return even
     way = np.linspace(0, 1, count)
@@ -97,21 +104,15 @@ def alter(points_TKC: Points, draw: PointDraw, layout: PointLayout, how: PointAu
     altered = points_TKC
     if draw.flip:
         altered = mirror_points(altered, layout, width=0.0)
+    altered = reshaped(altered, draw.seed, layout, how)
     if not np.array_equal(draw.matrix, np.eye(3)):
         altered = (altered @ draw.matrix[:dims, :dims].T).astype(np.float32)
+    altered = filmed(altered, draw.seed, how)
     if draw.noise or draw.drift:
         altered = altered + _shaking(rng, draw, altered.shape)
+    altered = faulty(altered, draw.seed, layout, how)
     hidden = _hidden(rng, altered.shape[:2], layout, how)
     return np.where(hidden[..., None], np.float32(np.nan), altered) if hidden.any() else altered
-
-
-def _rotation(roll: float, turn: float, tilt: float) -> NDArray[np.float64]:
-    """Degrees in the picture, about the vertical axis (y) and about the one that runs across (x): [3,3]."""
-    (a, b, c), (x, y, z) = np.cos(np.radians([roll, turn, tilt])), np.sin(np.radians([roll, turn, tilt]))
-    about_z = np.array([[a, -x, 0], [x, a, 0], [0, 0, 1]])
-    about_y = np.array([[b, 0, y], [0, 1, 0], [-y, 0, b]])
-    about_x = np.array([[1, 0, 0], [0, c, -z], [0, z, c]])
-    return np.asarray(about_z @ about_x @ about_y)
 
 
 def _shaking(rng: np.random.Generator, draw: PointDraw, shape: tuple[int, ...]) -> Points:

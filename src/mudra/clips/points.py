@@ -1,5 +1,9 @@
 """Evaluation's preparing of body points: brought to a length, centred and scaled by the body. Imports no torch.
 
+In this order: `clean` says what counts as seen and which frames are looked at; `resample` brings the clip to a length;
+`normalise` centres and scales it by the body; `finish` does what is done by part and by clip, after training has
+altered the body.
+
 A point that was not seen is NaN in and NaN out: it never becomes a coordinate, and it never moves another.
 
 Axes: T frames of the source, N moments looked at, K points, C coordinates.
@@ -7,18 +11,69 @@ Axes: T frames of the source, N moments looked at, K points, C coordinates.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mudra.clips.layouts import PointLayout
-from mudra.errors import DataError
+from mudra.errors import DataError, RecipeError, did_you_mean
 from mudra.sections import PointSettings
+from mudra.types import Stream
 
 Points = NDArray[np.float32]
 Times = NDArray[np.float64]
 
 MOST_PER_MOMENT = 32  # frames that are averaged into one moment; of more, some are left out
-LIMIT = 10.0  # body units; what a detector puts farther away is an outlier and is held there
+STILL = 1e-6  # of a coordinate's size: what changes less is rounding
+FAR = 1e6  # in any unit; no recorder means more, and a network could not multiply it
+
+
+def require_parts(layout: PointLayout, settings: PointSettings, place: str) -> None:
+    """Raise RecipeError where a setting names a part that the layout does not have."""
+    for part in settings.drop_frames_without:
+        if part not in layout.parts:
+            has = ", ".join(layout.parts) or "none"
+            raise RecipeError(
+                f"clip.points.drop_frames_without: found {part!r}; the layout {layout.name} of {place} has the parts "
+                f"{has}.{did_you_mean(part, layout.parts)} Name parts that it has, or none."
+            )
+
+
+def clean(stream: Stream, layout: PointLayout, settings: PointSettings) -> Stream:
+    """The stream without points of which the detector was not sure, and without frames that show nothing of use.
+
+    Args:
+        stream: points of the layout; those without a score are as sure as NaN says.
+    """
+    values, score = stream.values, stream.score
+    if settings.min_score and score is not None:
+        stream = replace(
+            stream, values=np.where(score[..., None] < settings.min_score, np.float32(np.nan), values)
+        )
+    if settings.drop_frames_without:
+        rows = [row for part in settings.drop_frames_without for row in layout.parts[part]]
+        stream = closed_up(stream, np.asarray(seen(stream.values[:, rows]).any(1)))
+    return stream
+
+
+def closed_up(stream: Stream, kept_T: NDArray[np.bool_]) -> Stream:
+    """Some frames of a stream, as if nothing had been between them; the stream itself where all or none are kept.
+
+    Each frame keeps its distance from the frame that came before it, kept or not.
+
+    >>> times = np.array([0.0, 0.1, 0.2, 0.3])
+    >>> whole = Stream("points", np.zeros((4, 1, 2), np.float32), times)
+    >>> closed_up(whole, np.array([True, False, False, True])).times
+    array([0. , 0.1])
+    """
+    if kept_T.all() or not kept_T.any():
+        return stream
+    steps = np.diff(stream.times, prepend=stream.times[0])[kept_T]
+    steps[0] = 0.0
+    times = stream.times[kept_T][0] + np.cumsum(steps)
+    score = None if stream.score is None else stream.score[kept_T]
+    return replace(stream, values=stream.values[kept_T], times=times, score=score)
 
 
 def readable(times: Times, frames: int) -> NDArray[np.int64]:
@@ -109,7 +164,7 @@ def normalise(points_TKC: Points, layout: PointLayout, settings: PointSettings) 
         whole = whole - centre_C
     elif settings.centre == "frame":
         whole = whole - np.where(known_T[:, None], origin_TC, centre_C)[:, None]
-    limit = LIMIT if settings.scale == "clip" and settings.centre != "none" else np.inf
+    limit = settings.limit if settings.scale == "clip" and settings.centre != "none" else FAR
     return np.clip(whole / unit, -limit, limit).astype(np.float32)
 
 
@@ -126,6 +181,70 @@ def _unit(whole_TKC: NDArray[np.float64], layout: PointLayout) -> float:
     lengths = [np.linalg.norm(whole_TKC[:, one] - whole_TKC[:, other], axis=-1) for one, other in layout.unit]
     known = [np.median(length[~np.isnan(length)]) for length in lengths if not np.isnan(length).all()]
     return float(np.mean(known)) if known else 0.0
+
+
+def finish(points_TKC: Points, layout: PointLayout, settings: PointSettings) -> Points:
+    """What is done last, by part and by clip: float32 [T,K,C], of `settings.coordinates` coordinates.
+
+    Args:
+        points_TKC: centred and scaled by the body, NaN = not seen.
+    """
+    finished = points_TKC
+    if settings.by != "body":
+        own = by_part(points_TKC, layout, settings)
+        finished = own if settings.by == "part" else np.concatenate([points_TKC, own], axis=-1)
+    return standardised(finished, settings.limit) if settings.standardise == "clip" else finished
+
+
+def by_part(points_TKC: Points, layout: PointLayout, settings: PointSettings) -> Points:
+    """Every point about the middle of what is seen of its part in the frame, in the part's size over the clip.
+
+    The size is the median over the frames of the root mean square distance from the middle. A part of which no frame
+    shows two points, or whose points all lie in one place, has no size: it is only moved. So is a point of no part
+    not at all.
+
+    Returns:
+        float32 [T,K,C], NaN where the point is NaN.
+    """
+    there_TK = seen(points_TKC)
+    known_TKC = np.where(there_TK[..., None], points_TKC, 0).astype(np.float64)
+    part_K = layout.part_of
+    member_PK = part_K == np.arange(len(layout.parts))[:, None]
+    number_TP = np.maximum(there_TK @ member_PK.T.astype(np.float64), 1)
+    about_TKC = known_TKC - spread(member_PK @ known_TKC / number_TP[..., None], part_K)
+    unit_K = np.ones(len(part_K))
+    if settings.scale == "clip":
+        square_TK = np.where(there_TK, (about_TKC**2).sum(-1), 0)
+        size_TP = np.sqrt(square_TK @ member_PK.T / number_TP)
+        for rows, size_T, number_T in zip(member_PK, size_TP.T, number_TP.T, strict=True):
+            size = float(np.median(size_T[number_T > 1])) if (number_T > 1).any() else 0.0
+            unit_K[rows] = size if size > STILL * np.abs(known_TKC[:, rows]).max() else 1.0
+    limit = settings.limit if settings.scale == "clip" else FAR
+    own_TKC = np.clip(about_TKC / unit_K[:, None], -limit, limit)
+    return np.where(there_TK[..., None], own_TKC, np.nan).astype(np.float32)
+
+
+def spread(values_TPX: NDArray[np.float64], part_K: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What each part has, at each of its points, and 0 at the points of no part: [T,P,...] -> [T,K,...]."""
+    none_T1X = np.zeros_like(values_TPX, shape=(len(values_TPX), 1, *values_TPX.shape[2:]))
+    return np.concatenate([values_TPX, none_T1X], axis=1)[:, part_K]  # -1 is the last
+
+
+def standardised(points_TKC: Points, limit: float) -> Points:
+    """Every coordinate less its mean over the clip, by its deviation; one that does not change is 0.
+
+    Returns:
+        float32 [T,K,C], between -limit and limit, NaN where the point is NaN.
+    """
+    there_TK = seen(points_TKC)
+    known_TKC = np.where(there_TK[..., None], points_TKC, 0).astype(np.float64)
+    number_K1 = np.maximum(there_TK.sum(0), 1)[:, None]
+    about_TKC = known_TKC - known_TKC.sum(0) / number_K1
+    deviation_KC = np.sqrt(np.where(there_TK[..., None], about_TKC**2, 0).sum(0) / number_K1)
+    still_KC = deviation_KC <= STILL * np.abs(known_TKC).max(0)
+    shown_TKC = np.clip(about_TKC / np.where(still_KC, 1.0, deviation_KC), -limit, limit)
+    shown_TKC[:, still_KC] = 0.0
+    return np.where(there_TK[..., None], shown_TKC, np.nan).astype(np.float32)
 
 
 def fill(points_NKC: Points, frames: int) -> Points:

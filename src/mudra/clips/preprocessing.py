@@ -67,7 +67,7 @@ class Preprocessing:
                 f"stream {name!r}: nobody says which point is which; name the layout in dataset.json, as in "
                 '{"streams": {"points": {"layout": "kinect20", "fps": 30}}}.'
             )
-        self.layout(name)
+        body.require_parts(self.layout(name), self.settings.points, repr(name))
         if self.settings.sampling != "even" or self.settings.stride != 1:
             raise RecipeError(
                 f"clip.sampling: found {self.settings.sampling} with stride {self.settings.stride} for the points of "
@@ -89,7 +89,7 @@ class Preprocessing:
         """Shape of each stream without the batch: video is (T, C, H, W), points are (T, K, C)."""
         frames, size = self.settings.frames, self.settings.size
         return {
-            name: (frames, len(self.layout(name)), self.settings.points.dims)
+            name: (frames, len(self.layout(name)), self.settings.points.coordinates)
             if self.streams[name].kind == "points"
             else (frames, 3, size, size)
             for name in self.settings.streams
@@ -119,16 +119,21 @@ class Preprocessing:
         """
         source = open_stream(clip, name, self.streams[name])
         stream = source.read(lambda times: body.readable(times, self.settings.frames))
+        if self.settings.points.min_score and stream.score is None:
+            raise DataError(
+                f"clip {clip.id!r}: its points have no score, which clip.points.min_score needs; add `score` [T,K] to "
+                "the file, or set it to 0."
+            )
         return self.checked(stream, name, f"clip {clip.id!r}")
 
     def checked(self, stream: Stream, name: str, place: str) -> Stream:
-        """The stream with the coordinates that are wanted.
+        """The stream with the coordinates, the points and the frames that are wanted.
 
         Raises:
             DataError: its points are not of the layout.
         """
         values = body.check(stream.values, self.layout(name), self.settings.points.dims, place)
-        return replace(stream, values=values)
+        return body.clean(replace(stream, values=values), self.layout(name), self.settings.points)
 
     def points(self, stream: Stream, name: str, views: Views = Views()) -> NDArray[np.float32]:
         """Prepare the points of one clip: float32 [V,T,K,C]. Places in the picture are the same to points."""
@@ -137,7 +142,8 @@ class Preprocessing:
         for look in range(views.clips):
             shift = ((look + 0.5) / views.clips - 0.5) / 2
             moments = body.moments_of(stream.times, settings.frames, settings.points.short, shift)
-            looks += [self.points_at(stream, name, moments)] * views.crops
+            look_NKC = self.points_at(stream, name, moments)
+            looks += [body.finish(look_NKC, self.layout(name), settings.points)] * views.crops
         return np.stack([body.fill(look, settings.frames) for look in looks])
 
     def points_at(self, stream: Stream, name: str, moments: NDArray[np.float64]) -> NDArray[np.float32]:
