@@ -181,7 +181,7 @@ def test_no_box_is_cut_out_of_points() -> None:
     points = {"points": torch.zeros(2, 4, 21, 3)}
     target, classes = {"label": torch.tensor([0, 1])}, {"label": 2}
     with pytest.raises(RecipeError, match="found the stream 'points'"):
-        mix(points, target, classes, CUTMIX, np.random.default_rng(0))
+        mix(points | {"video": torch.zeros(2, 4, 3, 8, 8)}, target, classes, CUTMIX, np.random.default_rng(0))
     streams, _ = mix(points, target, classes, AugmentSettings(), np.random.default_rng(0))
     assert streams["points"] is points["points"]
 
@@ -193,6 +193,28 @@ def test_points_and_pictures_of_a_clip_are_mixed_alike() -> None:
     mixed, _ = mix(streams, {"label": torch.arange(4)}, {"label": 4}, settings, np.random.default_rng(0))
     torch.testing.assert_close(mixed["points"], mixed["video"][..., 0])
     assert not torch.equal(mixed["points"], values)
+
+
+@patient
+@given(seeds)
+def test_cutmix_of_points_pastes_neighbours_and_the_target_counts_those_seen(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    points = torch.arange(5.0)[:, None, None, None].expand(5, 6, 21, 3).clone()  # each its own number
+    points[:, 1:][torch.from_numpy(rng.random((5, 5, 21)) < 0.4)] = torch.nan
+    points[0] = torch.nan
+    settings = AugmentSettings(cutmix=1.0)
+    mixed, soft = mix({"points": points}, {"label": torch.arange(5)}, {"label": 5}, settings, rng)
+    seen = ~mixed["points"].isnan().any(-1)
+    for clip, target in enumerate(soft["label"]):
+        shown = mixed["points"][clip, ..., 0][seen[clip]]
+        if len(shown):
+            torch.testing.assert_close(target, torch.bincount(shown.long(), minlength=5) / len(shown))
+        theirs = [
+            not torch.equal(mixed["points"][clip, :, row].nan_to_num(-1), points[clip, :, row].nan_to_num(-1))
+            for row in range(21)
+        ]
+        assert np.abs(np.diff([0, *theirs, 0])).sum() <= 2  # one run
+        assert target.sum() == pytest.approx(1)
 
 
 def test_pictures_of_several_sizes_are_refused() -> None:

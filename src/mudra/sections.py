@@ -193,6 +193,8 @@ class AugmentSettings(Settings):
     brightness, contrast, saturation: largest relative change. hue: largest turn, in turns (0.5 is all).
     preceded: share of the clips whose first third shows the end of another clip, as in a recording that goes on:
         for models that stream, whose past is whatever came before.
+    mixup_seen: of mixed points are those seen that `either` clip shows, the one at full strength where the other is
+        over, or those that the `main` one shows, which has the larger share.
     rotate: largest angle in degrees. shift_time: the sampled moments may start anywhere they fit.
     """
 
@@ -211,6 +213,7 @@ class AugmentSettings(Settings):
     mixup: AtLeast0 = 0.0
     cutmix: AtLeast0 = 0.0
     mix_share: Share = 1.0
+    mixup_seen: Literal["either", "main"] = "either"
     preceded: Share = 0.0
     points: PointAugment = PointAugment()
 

@@ -112,11 +112,12 @@ def mix_video(plan: MixPlan, own: Tensor, partners: Tensor) -> Tensor:
     return torch.where(inside[:, None, None], partners, own)
 
 
-def mix_points(plan: MixPlan, own: Tensor, partners: Tensor) -> Tensor:
+def mix_points(plan: MixPlan, own: Tensor, partners: Tensor, seen: str = "either") -> Tensor:
     """Mix points with their partners': where both are seen, their mean by share; where one is, that one.
 
     Args:
         own, partners: float [B,T,K,C], NaN where a point was not seen or the clip is over.
+        seen: `either`, or `main`: nothing is seen where the clip of the larger share does not show it.
     """
     if plan.kind == "none":
         return own
@@ -124,7 +125,29 @@ def mix_points(plan: MixPlan, own: Tensor, partners: Tensor) -> Tensor:
     both = torch.lerp(partners, own, share)
     one = torch.where(own.isnan(), partners, own)
     mixed = torch.where(both.isnan(), one, both)
+    if seen == "main":
+        main = torch.where(share >= 0.5, own, partners)
+        mixed = torch.where(main.isnan(), main, mixed)
     return torch.where(share == 1, own, mixed)
+
+
+def cut_points(plan: MixPlan, own: Tensor, partners: Tensor) -> tuple[Tensor, NDArray[np.float64]]:
+    """Paste a run of neighbouring points of the partners into the clips: of layouts, whole parts and pieces of them.
+
+    Args:
+        own, partners: float [B,T,K,C], NaN where a point was not seen or the clip is over.
+    Returns:
+        the mixture, and how much of what it shows is the clip's own, float64 [B].
+    """
+    points = own.shape[2]
+    middle, half = plan.centre[:, 0] * points, (1 - plan.share) * points / 2
+    first, last = (np.clip(np.rint(edge), 0, points) for edge in (middle - half, middle + half))
+    inside = (np.arange(points) >= first[:, None]) & (np.arange(points) < last[:, None])
+    inside_BK = torch.from_numpy(inside).to(own.device)
+    mixed = torch.where(inside_BK[:, None, :, None], partners, own)
+    seen_BK = (~mixed.isnan().any(-1)).sum(1).double()
+    theirs_B = (seen_BK * inside_BK).sum(1) / seen_BK.sum(1).clamp(min=1)
+    return mixed, (1 - theirs_B).cpu().numpy()
 
 
 def precede(own: Tensor, before: Tensor, preceded: Tensor) -> Tensor:
@@ -182,7 +205,7 @@ def mix(
         those rows of the mixed streams, and soft targets float32 [B, classes] by task, whether or not this step was
         drawn to be mixed.
     Raises:
-        RecipeError: a stream that cannot be mixed so; boxes are cut out of pictures alone.
+        RecipeError: a stream that cannot be mixed so; boxes are cut out of pictures, runs out of points alone.
     """
     clips = len(next(iter(streams.values())))
     plan = draw_mix(settings, clips, rng)
@@ -200,15 +223,20 @@ def mix(
     def partners(x: Tensor) -> Tensor:
         return picked(x, plan.partner)
 
-    mixed = {}
+    mixed, share = {}, kept(plan, height, width)
     for name, x in streams.items():
         looks = own(x)
         if settings.preceded:
             preceded = torch.from_numpy(plan.before != mine).to(x.device)
             looks = precede(looks, picked(x, plan.before), preceded)
-        blend = mix_video if x.ndim == 5 else mix_points
-        mixed[name] = looks if plan.kind == "none" else blend(plan, looks, partners(x))
-    share = kept(plan, height, width)
+        if plan.kind == "none":
+            mixed[name] = looks
+        elif x.ndim == 5:
+            mixed[name] = mix_video(plan, looks, partners(x))
+        elif plan.kind == "mixup":
+            mixed[name] = mix_points(plan, looks, partners(x), settings.mixup_seen)
+        else:
+            mixed[name], share = cut_points(plan, looks, partners(x))
     soft = {task: mix_targets(share, own(y), partners(y), classes[task], task) for task, y in targets.items()}
     return mixed, soft
 
@@ -219,10 +247,11 @@ def _picture_size(streams: Mapping[str, Tensor], settings: AugmentSettings) -> t
     if not settings.mixes:
         return 1, 1
     for name, stream in streams.items():
-        if stream.ndim != 5 and (settings.cutmix or stream.ndim != 4):
+        alone = stream.ndim == 4 and len(streams) == 1
+        if stream.ndim != 5 and (stream.ndim != 4 or (settings.cutmix and not alone)):
             raise RecipeError(
                 f"augment.cutmix: found the stream {name!r} {tuple(stream.shape)}; expected pictures [clips, frames, "
-                "channels, height, width]; set it to 0 for this stream"
+                "channels, height, width], or points alone; set it to 0 for this stream"
             )
     if len(set(sizes.values())) > 1:
         raise RecipeError(
