@@ -76,14 +76,6 @@ class PointLayout:
         return order
 
     @cached_property
-    def part_of(self) -> NDArray[np.int64]:
-        """int64 [K]: the number of each row's part, in the order of `parts`; -1 where it is in none."""
-        numbers = np.full(len(self.points), -1, dtype=np.int64)
-        for number, rows in enumerate(self.parts.values()):
-            numbers[list(rows)] = number
-        return numbers
-
-    @cached_property
     def levels(self) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]:
         """The bones as trees, from the roots outwards: at each level the rows, and the row that each hangs from.
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mudra.clips.layouts import PointLayout
-from mudra.clips.points import Points, seen, spread
+from mudra.clips.points import Points, about_middle, seen, together
 from mudra.errors import RecipeError
 from mudra.sections import PointAugment
 
@@ -50,17 +50,16 @@ def with_bones(points_TKC: Points, change_K: NDArray[np.float64], layout: PointL
     Args:
         change_K: by what share of its length the bone changes at whose outer end each row is.
     """
-    there_TK = seen(points_TKC)
-    above_TKC = points_TKC.astype(
-        np.float64
-    )  # where the nearest row above was seen, for those that hang below
-    moved_TKC = np.zeros_like(above_TKC)
+    there_KT1 = seen(points_TKC).T[..., None]
+    above_KTC = points_TKC.transpose(1, 0, 2).copy(order="C")  # rows are gathered: each lies together
+    moved_KTC = np.zeros_like(above_KTC)
     for rows, parents in layout.levels:
-        bone = above_TKC[:, rows] - above_TKC[:, parents]
-        moved_TKC[:, rows] = moved_TKC[:, parents] + np.nan_to_num(bone * change_K[rows, None])
-        unseen = ~there_TK[:, rows, None]
-        above_TKC[:, rows] = np.where(unseen, above_TKC[:, parents], above_TKC[:, rows])
-    return (points_TKC + moved_TKC).astype(np.float32)
+        anchor, own = above_KTC[parents], above_KTC[rows]
+        bone = (own - anchor) * change_K[rows, None, None].astype(np.float32)
+        moved_KTC[rows] = moved_KTC[parents] + np.nan_to_num(bone, copy=False)
+        # what hangs from a row that was not seen hangs from the nearest one above it that was
+        above_KTC[rows] = np.where(there_KT1[rows], own, anchor)
+    return points_TKC + moved_KTC.transpose(1, 0, 2)
 
 
 def with_parts(points_TKC: Points, seed: int, layout: PointLayout, how: PointAugment) -> Points:
@@ -69,18 +68,18 @@ def with_parts(points_TKC: Points, seed: int, layout: PointLayout, how: PointAug
     parts, dims = len(layout.parts), points_TKC.shape[2]
     size_P = 1 + rng.uniform(-1, 1, parts) * how.part_scale
     angle_P3 = rng.uniform(-1, 1, (parts, 3)) * (how.part_turn if dims == 3 else [how.part_turn, 0, 0])
-    shift_PC = rng.uniform(-1, 1, (parts, 3))[:, :dims] * how.part_shift
+    shift_PC = (rng.uniform(-1, 1, (parts, 3))[:, :dims] * how.part_shift).astype(np.float32)
     turn_PCC = np.array([rotation(*angles)[:dims, :dims] for angles in angle_P3]).reshape(parts, dims, dims)
-    change_PCC = turn_PCC * size_P[:, None, None] - np.eye(dims)
+    change_PCC = (turn_PCC * size_P[:, None, None] - np.eye(dims)).astype(np.float32)
 
     there_TK = seen(points_TKC)
-    part_K = layout.part_of
-    member_PK = (part_K == np.arange(parts)[:, None]).astype(np.float64)
-    known_TKC = np.where(there_TK[..., None], points_TKC, 0).astype(np.float64)
-    middle_TPC = (member_PK @ known_TKC) / np.maximum(there_TK @ member_PK.T, 1)[..., None]
-    about_TKC = known_TKC - spread(middle_TPC, part_K)
-    moved_TKC = np.einsum("tkc,kdc->tkd", about_TKC, spread(change_PCC[None], part_K)[0])
-    return (points_TKC + moved_TKC + spread(shift_PC[None], part_K)).astype(np.float32)
+    altered_TKC = points_TKC.copy()
+    for row_numbers, change_CC, shift_C in zip(layout.parts.values(), change_PCC, shift_PC, strict=True):
+        rows = together(row_numbers)
+        there = there_TK[:, rows]
+        about, _ = about_middle(np.where(there[..., None], points_TKC[:, rows], 0), there)
+        altered_TKC[:, rows] += about @ change_CC.T + shift_C
+    return altered_TKC
 
 
 def distorted(points_TKC: Points, seed: int, how: PointAugment) -> Points:

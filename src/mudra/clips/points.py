@@ -12,6 +12,7 @@ Axes: T frames of the source, N moments looked at, K points, C coordinates.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from mudra.errors import DataError, RecipeError, did_you_mean
 from mudra.sections import PointSettings
 from mudra.types import Stream
 
+F = TypeVar("F", np.float32, np.float64)
 Points = NDArray[np.float32]
 Times = NDArray[np.float64]
 
@@ -136,7 +138,10 @@ def resample(points_TKC: Points, times_T: Times, moments_N: Times) -> Points:
 
 def seen(points_TKC: Points) -> NDArray[np.bool_]:
     """Which points were seen, bool [T,K]: those of which every coordinate is known."""
-    return np.asarray(~np.isnan(points_TKC).any(-1))
+    absent_TK = np.isnan(points_TKC[..., 0])
+    for coordinate in range(1, points_TKC.shape[-1]):  # three times as quick as any() along a short axis
+        absent_TK |= np.isnan(points_TKC[..., coordinate])
+    return ~absent_TK
 
 
 def normalise(points_TKC: Points, layout: PointLayout, settings: PointSettings) -> Points:
@@ -157,9 +162,7 @@ def normalise(points_TKC: Points, layout: PointLayout, settings: PointSettings) 
     centre_C = origin_TC[known_T].mean(0) if known_T.any() else whole[there_TK].mean(0)
     unit = 1.0
     if settings.scale == "clip":
-        unit = (
-            _unit(whole, layout) or float(np.sqrt(((whole[there_TK] - centre_C) ** 2).sum(-1).mean())) or 1.0
-        )
+        unit = _unit(whole, layout) or _spread(whole[there_TK] - centre_C) or 1.0
     if settings.centre == "clip":
         whole = whole - centre_C
     elif settings.centre == "frame":
@@ -183,6 +186,14 @@ def _unit(whole_TKC: NDArray[np.float64], layout: PointLayout) -> float:
     return float(np.mean(known)) if known else 0.0
 
 
+def _spread(about_NC: NDArray[np.float64]) -> float:
+    """The root mean square length."""
+    square_N = about_NC[:, 0] ** 2
+    for coordinate in range(1, about_NC.shape[1]):
+        square_N += about_NC[:, coordinate] ** 2
+    return float(np.sqrt(square_N.mean()))
+
+
 def finish(points_TKC: Points, layout: PointLayout, settings: PointSettings) -> Points:
     """What is done last, by part and by clip: float32 [T,K,C], of `settings.coordinates` coordinates.
 
@@ -200,34 +211,41 @@ def by_part(points_TKC: Points, layout: PointLayout, settings: PointSettings) ->
     """Every point about the middle of what is seen of its part in the frame, in the part's size over the clip.
 
     The size is the median over the frames of the root mean square distance from the middle. A part of which no frame
-    shows two points, or whose points all lie in one place, has no size: it is only moved. So is a point of no part
-    not at all.
+    shows two points, or whose points all lie in one place, has no size: it is only moved. A point of no part stays.
 
     Returns:
         float32 [T,K,C], NaN where the point is NaN.
     """
     there_TK = seen(points_TKC)
     known_TKC = np.where(there_TK[..., None], points_TKC, 0).astype(np.float64)
-    part_K = layout.part_of
-    member_PK = part_K == np.arange(len(layout.parts))[:, None]
-    number_TP = np.maximum(there_TK @ member_PK.T.astype(np.float64), 1)
-    about_TKC = known_TKC - spread(member_PK @ known_TKC / number_TP[..., None], part_K)
-    unit_K = np.ones(len(part_K))
-    if settings.scale == "clip":
-        square_TK = np.where(there_TK, (about_TKC**2).sum(-1), 0)
-        size_TP = np.sqrt(square_TK @ member_PK.T / number_TP)
-        for rows, size_T, number_T in zip(member_PK, size_TP.T, number_TP.T, strict=True):
-            size = float(np.median(size_T[number_T > 1])) if (number_T > 1).any() else 0.0
-            unit_K[rows] = size if size > STILL * np.abs(known_TKC[:, rows]).max() else 1.0
     limit = settings.limit if settings.scale == "clip" else FAR
-    own_TKC = np.clip(about_TKC / unit_K[:, None], -limit, limit)
-    return np.where(there_TK[..., None], own_TKC, np.nan).astype(np.float32)
+    for row_numbers in layout.parts.values():
+        rows = together(row_numbers)
+        known, there = known_TKC[:, rows], there_TK[:, rows]
+        about, number_T = about_middle(known, there)
+        size = 0.0
+        if settings.scale == "clip" and (number_T > 1).any():
+            size_T = np.sqrt(np.einsum("tkc,tkc->t", about, about)[number_T > 1] / number_T[number_T > 1])
+            size = float(np.median(size_T))
+        unit = size if size > STILL * np.abs(known).max() else 1.0
+        known_TKC[:, rows] = about / unit
+    return np.where(there_TK[..., None], np.clip(known_TKC, -limit, limit), np.nan).astype(np.float32)
 
 
-def spread(values_TPX: NDArray[np.float64], part_K: NDArray[np.int64]) -> NDArray[np.float64]:
-    """What each part has, at each of its points, and 0 at the points of no part: [T,P,...] -> [T,K,...]."""
-    none_T1X = np.zeros_like(values_TPX, shape=(len(values_TPX), 1, *values_TPX.shape[2:]))
-    return np.concatenate([values_TPX, none_T1X], axis=1)[:, part_K]  # -1 is the last
+def about_middle(known_TKC: NDArray[F], there_TK: NDArray[np.bool_]) -> tuple[NDArray[F], NDArray[np.int64]]:
+    """Points about the middle of those of them that are there, frame by frame, and how many those are, int64 [T].
+
+    Args:
+        known_TKC: 0 where a point is not there; so is the result.
+    """
+    number_T = np.asarray(there_TK.sum(1))
+    middle_TC = np.einsum("tkc->tc", known_TKC) / np.maximum(number_T, 1)[:, None].astype(known_TKC.dtype)
+    return (known_TKC - middle_TC[:, None]) * there_TK[..., None], number_T
+
+
+def together(rows: tuple[int, ...]) -> slice | list[int]:
+    """Rows as a slice where they stand one after the other: that needs no copy."""
+    return slice(rows[0], rows[-1] + 1) if rows == tuple(range(rows[0], rows[-1] + 1)) else list(rows)
 
 
 def standardised(points_TKC: Points, limit: float) -> Points:
