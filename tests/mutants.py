@@ -40,6 +40,7 @@ STOPS, FILES, RANKS, TRAINING = (
 )  # fmt: skip
 POINTS, KEYPOINTS = "tests/test_points.py", "models/keypoint_transformer.py"
 SHOW = "tests/test_show.py"
+PREPARED, ALTERED = "tests/test_point_preparation.py", "tests/test_point_augment.py"
 LOOP, STEP = "training/loop.py", "training/step.py"
 SAVED, TEAM = "training/checkpoints.py", "training/ranks.py"
 
@@ -244,6 +245,38 @@ MUTANTS = [
            "times = middles if pictures is None else pictures.stream.times", "times = middles", SHOW, "very_frame"),
     Mutant("pictures: a file that was not named is overwritten", "reports/showing.py",
            "while path.exists() and (", "while False and (", SHOW, "spare"),
+    Mutant("points: time does not close up", "clips/points.py",
+           "    times = stream.times[kept_T][0] + np.cumsum(steps)", "    times = stream.times[kept_T]",
+           PREPARED, "closes_up or one_before"),
+    Mutant("points: a clip without hands is emptied", "clips/points.py",
+           "    if kept_T.all() or not kept_T.any():", "    if kept_T.all():", PREPARED, "never_shows or has_an_answer"),
+    Mutant("points: raw numbers have no bound", "clips/points.py", "FAR = 1e6 ", "FAR = np.inf ", PREPARED,
+           "has_an_answer"),
+    Mutant("points: what does not move is divided by nothing", "clips/points.py",
+           "np.where(still_KC, 1.0, deviation_KC)", "deviation_KC", PREPARED, "standardised"),
+    Mutant("points: standardising counts absent ones", "clips/points.py",
+           "    number_K1 = np.maximum(there_TK.sum(0), 1)[:, None]\n    about",
+           "    number_K1 = np.full((there_TK.shape[1], 1), len(there_TK))\n    about", PREPARED, "standardised"),
+    Mutant("points: one option shifts another's numbers", "clips/point_augment.py",
+           "altered = faulty(altered, draw.seed, layout, how)",
+           "altered = faulty(altered, int(rng.integers(2**62)), layout, how)", ALTERED, "shifts or as_ever"),
+    Mutant("points: slowing shifts the other numbers", "clips/point_augment.py",
+           "np.random.default_rng([seed, SLOW]).random()", "rng.random()", ALTERED, "each_does or room or shifts"),
+    Mutant("points: a longer bone leaves what hangs from it", "clips/point_shapes.py",
+           "moved_KTC[rows] = moved_KTC[parents] + np", "moved_KTC[rows] = np", ALTERED, "bones_change"),
+    Mutant("points: a body is lopsided", "clips/point_shapes.py", "change_K[right] = change_K[left]", "pass",
+           ALTERED, "both_sides"),
+    Mutant("points: what hangs from an unseen one stays", "clips/point_shapes.py",
+           "np.where(there_KT1[rows], own, anchor)", "own", ALTERED, "hangs_from"),
+    Mutant("points: a fault empties a clip", "clips/point_faults.py",
+           "    if not (seen(points_TKC) & ~lost_TK).any():", "    if False:", ALTERED, "invents_or_spoils"),
+    Mutant("points: an old copy of a file is used", "clips/kept.py",
+           " and self._streams[key][0] == stamp", "", ALTERED, "read_again"),
+    Mutant("points: MixUp shows what the main clip does not", "training/mixing.py",
+           "        mixed = torch.where(main.isnan(), main, mixed)", "        pass", POINTS, "main"),
+    Mutant("points: CutMix counts points that nobody sees", "training/mixing.py",
+           "    seen_BK = (~mixed.isnan().any(-1)).sum(1).double()",
+           "    seen_BK = torch.ones_like(mixed[:, 0, :, 0]).double()", "tests/test_mixing.py", "counts_those_seen"),
     Mutant("stages: the second forgets the first", "training/train.py",
            "            init_from = stage.path\n", "            pass\n", STOPS, "stages_follow"),
 ]  # fmt: skip

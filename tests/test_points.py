@@ -347,6 +347,20 @@ def test_mixup_takes_the_mean_of_what_both_saw_and_else_what_one_saw(
     assert torch.equal(mixed.isnan(), own.isnan() & partners.isnan())
 
 
+@patient
+@given(seed=st.integers(0, 999), unseen=st.floats(0, 1), share=st.floats(0, 1, width=32))
+def test_mixup_may_show_what_the_main_clip_shows_alone(seed: int, unseen: float, share: float) -> None:
+    own, partners = (torch.from_numpy(walk(5, seed + n, unseen))[None] for n in range(2))
+    own[:, 3:] = torch.nan  # the clip is over
+    plan = MixPlan("mixup", np.zeros(1, np.int64), np.array([share]), np.zeros((1, 2)), np.zeros(1, np.int64))
+    mixed = mix_points(plan, own, partners, "main")
+    main = own if share >= 0.5 else partners
+    assert torch.equal(mixed.isnan(), main.isnan())
+    seen_by_both = ~own.isnan() & ~partners.isnan()
+    either = mix_points(plan, own, partners)
+    assert torch.equal(mixed[seen_by_both], either[seen_by_both])
+
+
 # --- from end to end -------------------------------------------------------------------------------
 
 
