@@ -284,6 +284,14 @@ def test_a_part_is_lost_and_a_span_dropped_in_one_stretch(seed: int) -> None:
     assert span.sum() == longest(span) <= 12
 
 
+def test_the_one_frame_left_of_a_clip_is_never_lost() -> None:
+    points = np.full((20, 92, 2), np.nan, np.float32)
+    points[7, 45] = 0.5
+    for seed in range(50):
+        found = altered(points, SIGN, PointAugment(lose_parts=1.0, drop_span=0.9), seed)
+        np.testing.assert_array_equal(found, points)
+
+
 def test_hands_change_their_names_for_a_stretch() -> None:
     points = body(SIGN, 40, 2)
     found = altered(points, SIGN, PointAugment(swap_hands=1.0), 3)
