@@ -112,6 +112,13 @@ def test_a_part_that_the_layout_lacks_is_told_before_a_clip_is_read(
     assert "\n" not in str(told.value)
 
 
+def test_time_does_not_close_up_in_one_of_several_streams() -> None:
+    settings = ClipSettings(streams=("points", "video"), points=PointSettings(drop_frames_without=HANDS))
+    streams = {"points": StreamInfo("points", "sign92", 10.0), "video": StreamInfo("video")}
+    with pytest.raises(RecipeError, match="beside 2 streams"):
+        Preprocessing(settings, streams)
+
+
 # --- the detector's confidence ---------------------------------------------------------------------
 
 

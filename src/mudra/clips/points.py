@@ -31,8 +31,17 @@ STILL = 1e-6  # of a coordinate's size: what changes less is rounding
 FAR = 1e6  # in any unit; no recorder means more, and a network could not multiply it
 
 
-def require_parts(layout: PointLayout, settings: PointSettings, place: str) -> None:
-    """Raise RecipeError where a setting names a part that the layout does not have."""
+def require_parts(layout: PointLayout, settings: PointSettings, place: str, streams: int = 1) -> None:
+    """Raise RecipeError where a setting names a part that the layout does not have, or would tear streams apart.
+
+    Args:
+        streams: how many are looked at together.
+    """
+    if settings.drop_frames_without and streams > 1:
+        raise RecipeError(
+            f"clip.points.drop_frames_without: found {list(settings.drop_frames_without)} beside {streams} streams; "
+            "time would close up in one and not in the others. Set it to [], or look at the points alone."
+        )
     for part in settings.drop_frames_without:
         if part not in layout.parts:
             has = ", ".join(layout.parts) or "none"

@@ -67,7 +67,7 @@ class Preprocessing:
                 f"stream {name!r}: nobody says which point is which; name the layout in dataset.json, as in "
                 '{"streams": {"points": {"layout": "kinect20", "fps": 30}}}.'
             )
-        body.require_parts(self.layout(name), self.settings.points, repr(name))
+        body.require_parts(self.layout(name), self.settings.points, repr(name), len(self.settings.streams))
         if self.settings.sampling != "even" or self.settings.stride != 1:
             raise RecipeError(
                 f"clip.sampling: found {self.settings.sampling} with stride {self.settings.stride} for the points of "
