@@ -52,6 +52,8 @@ KINDS: Mapping[str, Mapping[str, str]] = {
     "schedule": {
         "constant": "mudra.sections:ConstantSchedule",
         "cosine": "mudra.sections:CosineSchedule",
+        "cosine_restarts": "mudra.sections:CosineRestartsSchedule",
+        "cyclic": "mudra.sections:CyclicSchedule",
         "one_cycle": "mudra.sections:OneCycleSchedule",
         "plateau": "mudra.sections:PlateauSchedule",
     },
@@ -368,4 +370,15 @@ def _refuse_contradictions(recipe: Recipe, place: str) -> None:
         raise RecipeError(
             f"{place}, schedule.warmup_epochs: found {recipe.schedule.warmup_epochs}, more than the "
             f"{recipe.train.epochs} epochs of the training. Shorten the warm-up or train longer."
+        )
+    loss = recipe.loss
+    if loss.similar and not loss.margin:
+        raise RecipeError(
+            f"{place}, loss.similar: found {len(loss.similar)} pairs and a margin of 0, which asks nothing of them. "
+            "Set loss.margin (1.0, say), or leave the pairs out."
+        )
+    if loss.distil and not loss.auxiliary:
+        raise RecipeError(
+            f"{place}, loss.distil: found {loss.distil:g} and no loss.auxiliary; the auxiliary heads are who learns. "
+            "Give each of them a weight (0 is one), and the model such heads."
         )

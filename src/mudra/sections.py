@@ -224,15 +224,41 @@ class AugmentSettings(Settings):
 
 
 class LossSettings(Settings):
-    """Cross-entropy, with what makes it gentler or fairer.
+    """Cross-entropy, with what makes it gentler or fairer, and what is learnt beside it. 0 is off.
 
     class_weights: `balanced` weighs a class by the inverse of its share of train.
     task_weights: weight of each task in the sum; a task not named weighs 1.
+    focal: gamma of the focal loss: what is sure already counts less. 2 is usual.
+    focal_rise: share of the training over which gamma rises linearly from 0; 0 begins with all of it.
+    auxiliary: weight of the loss of each auxiliary head of the model, from the first layer on.
+    parts: weight of the mean loss of the heads that see one part of the body each.
+    margin: by how much a clip's class should stand above its rivals, in logits. margin_weight: weight of what is
+        missing of it.
+    similar: pairs of classes that are rivals of each other, by name. Without any, each clip has one rival: the
+        strongest class that it does not show.
+    distil: weight of what the auxiliary heads learn from the model's own answer (Zhang et al. 2019,
+        arXiv:1905.08094, without its hints on features), softened by distil_temperature.
+    consistency: weight of the divergence between what the heads of the parts answer (Jensen-Shannon).
     """
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     task_weights: dict[str, AtLeast0] = Field(default_factory=dict)
+    focal: AtLeast0 = 0.0
+    focal_rise: Share = 0.0
+    auxiliary: tuple[AtLeast0, ...] = ()
+    parts: AtLeast0 = 0.0
+    margin: AtLeast0 = 0.0
+    margin_weight: AtLeast0 = 1.0
+    similar: tuple[tuple[str, str], ...] = ()
+    distil: AtLeast0 = 0.0
+    distil_temperature: Above0 = 3.0
+    consistency: AtLeast0 = 0.0
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but cross-entropy is minimised."""
+        return not (self.focal or self.auxiliary or self.parts or self.margin or self.consistency)
 
 
 class OptimSettings(Settings):
@@ -266,6 +292,39 @@ class CosineSchedule(Settings):
     final: Share = 0.0
 
 
+class CyclicSchedule(Settings):
+    """Linear warm-up from `start` x the peak rate, then cycles of `cycle_epochs`, each from a peak that is `decay` x
+    the one before, down to `final` x the first.
+
+    shape: `cosine` falls by half a cosine and jumps up to the next peak; `triangle` falls linearly during the first
+        half of a cycle and rises to the next peak during the second.
+    """
+
+    kind: Literal["cyclic"] = "cyclic"
+    warmup_epochs: AtLeast0 = 0.0
+    start: Share = 0.0
+    cycle_epochs: Above0 = 20.0
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.8
+    final: Share = 0.0
+    shape: Literal["cosine", "triangle"] = "cosine"
+
+
+class CosineRestartsSchedule(Settings):
+    """Linear warm-up from `start` x the peak rate, then half a cosine down to `final` x the peak, again and again.
+
+    period_epochs: length of the first fall. growth: length of a fall as a multiple of the one before.
+    decay: peak of a fall as a multiple of the one before.
+    """
+
+    kind: Literal["cosine_restarts"] = "cosine_restarts"
+    warmup_epochs: AtLeast0 = 0.0
+    start: Share = 0.0
+    period_epochs: Above0 = 10.0
+    growth: Annotated[float, Field(ge=1, le=100)] = 2.0
+    decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    final: Share = 0.0
+
+
 class OneCycleSchedule(Settings):
     """Half a cosine up from `start` x the peak rate over the share `rise` of the training, half a cosine down to
     `final` x the peak."""
@@ -287,7 +346,14 @@ class PlateauSchedule(Settings):
     min_lr: AtLeast0 = 0.0
 
 
-Schedule = ConstantSchedule | CosineSchedule | OneCycleSchedule | PlateauSchedule
+Schedule = (
+    ConstantSchedule
+    | CosineSchedule
+    | CyclicSchedule
+    | CosineRestartsSchedule
+    | OneCycleSchedule
+    | PlateauSchedule
+)
 
 
 class TrainSettings(Settings):

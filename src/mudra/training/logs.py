@@ -17,6 +17,7 @@ class Log:
     """log.csv and TensorBoard, a row at a time, each on the disk before the next.
 
     Args:
+        objective: what is minimised is more than the cross-entropy that `loss` tells, and has a column of its own.
         from_step: rows after this step are dropped first: a resumed training writes them again.
         from_epoch: so are validations after this epoch.
         writes: another process may be the one that writes.
@@ -30,10 +31,11 @@ class Log:
         from_step: int = 0,
         from_epoch: int = 0,
         *,
+        objective: bool = False,
         writes: bool = True,
     ) -> None:
         self.path = path
-        self.columns = (*COLUMNS, *(f"{task}/top1" for task in tasks))
+        self.columns = (*COLUMNS, *(["objective"] if objective else []), *(f"{task}/top1" for task in tasks))
         self._file: TextIO | None = None
         self._board: Any = None
         if not writes:

@@ -133,6 +133,7 @@ class Trainer:
             self.run.path / "tensorboard",
             self.counters.step,
             self.counters.judged,
+            objective=not self.recipe.loss.plain,
             writes=self.team.leads,
         )
         try:
@@ -191,7 +192,9 @@ class Trainer:
                         epoch=epoch + 1,
                         split="train",
                         lr=self.recipe.optim.lr * rate,
-                        **meter.row(now - seen, top1=not self.stepper.mixes),
+                        **meter.row(
+                            now - seen, objective=not self.recipe.loss.plain, top1=not self.stepper.mixes
+                        ),
                     )
                     seen, meter = now, Meter(self.tasks)
                 every = self.settings.save_every
@@ -349,7 +352,7 @@ class Meter:
     def add(self, step: StepResult) -> None:
         self.steps.append(step)
 
-    def row(self, seconds: float, *, top1: bool) -> dict[str, Any]:
+    def row(self, seconds: float, *, objective: bool, top1: bool) -> dict[str, Any]:
         """Columns of the log."""
         clips = sum(step.clips for step in self.steps)
         row: dict[str, Any] = {
@@ -357,6 +360,8 @@ class Meter:
             "grad_norm": float(np.mean([step.norm for step in self.steps])),
             "clips_per_second": clips / max(seconds, 1e-9),
         }
+        if objective:
+            row["objective"] = sum(step.objective * step.clips for step in self.steps) / max(clips, 1)
         if top1:
             row |= {
                 f"{task}/top1": sum(s.right[task] for s in self.steps) / max(clips, 1) for task in self.tasks

@@ -1,4 +1,4 @@
-"""Cross-entropy over one or several tasks, exact over any partition of an optimiser step.
+"""The loss over one or several tasks, exact over any partition of an optimiser step.
 
 The loss of a task is a weighted mean over the clips of a step: a sum of losses over a sum of
 weights. A step may be seen in parts (accumulation, ranks), and the mean of the parts' means is not
@@ -12,12 +12,12 @@ The gradients add up to those of the whole step seen at once. The weights depend
 so ranks can add theirs up (all-reduce) first; where gradients are averaged over ranks, as DDP does,
 the total is multiplied by the number of ranks.
 
-Axes: B clips, C classes. Models give logits; the one softmax of training is here.
+Axes: B clips, C classes. Models give logits; the one softmax of training is in `terms`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ from torch import Tensor
 
 from mudra.errors import DataError, RecipeError, did_you_mean
 from mudra.sections import LossSettings
+from mudra.training.terms import cross_entropy, disagreement, distillation, hinge
 from mudra.types import UNLABELLED
 
 
@@ -36,76 +37,167 @@ class LossTerms:
 
     Attributes:
         sums: weighted sum of the clips' losses by task, scalars that carry the gradient.
+        plain: the same of the cross-entropy alone, without focus and without what other heads add; detached.
         weights: sum of the clips' weights by task; without class weights, the number of labelled clips.
         task_weights: weight of each task in the total.
     """
 
     sums: Mapping[str, Tensor]
+    plain: Mapping[str, Tensor]
     weights: Mapping[str, Tensor]
     task_weights: Mapping[str, float]
 
     def means(self, weights: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Each task's sum over a weight: its own, or that of the whole step. 0 where nothing is labelled."""
-        weights = self.weights if weights is None else weights
-        return {
-            task: total * torch.where(weights[task] > 0, 1 / weights[task], 0).to(total)
-            for task, total in self.sums.items()
-        }
+        return _means(self.sums, self.weights if weights is None else weights)
 
     def total(self, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """The scalar to call `backward` on: the tasks' means, weighted and added."""
-        means = self.means(weights)
+        return self._added(self.means(weights))
+
+    def plain_total(self, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+        """What a log tells: `total` of the cross-entropy alone, which compares with that of other clips."""
+        return self._added(_means(self.plain, self.weights if weights is None else weights))
+
+    def _added(self, means: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.task_weights[task] * mean for task, mean in means.items()]).sum()
 
 
-class Loss:
-    """Cross-entropy with label smoothing, class weights and task weights. Made by `build_loss`.
+def _means(sums: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        task: total * torch.where(weights[task] > 0, 1 / weights[task], 0).to(total)
+        for task, total in sums.items()
+    }
 
-    For a clip with target distribution q (one-hot, or soft from mixing), class weights w and
-    smoothing e, the loss is  -sum_c w_c q'_c log p_c  with  q' = (1 - e) q + e / C,  and its weight
-    is  sum_c w_c q_c.  With hard targets this is torch's `cross_entropy`, weights and smoothing
-    included; torch divides soft targets by the number of clips instead, whatever they weigh.
+
+class Loss:
+    """Cross-entropy, and what a recipe adds to it. Made by `build_loss`.
+
+    For a clip with target distribution q (one-hot, or soft from mixing), class weights w, smoothing e and
+    focus g, the loss of a head is  -sum_c w_c q'_c (1 - p_c)^g log p_c  with  q' = (1 - e) q + e / C,  and its
+    weight is  sum_c w_c q_c.  With hard targets and g = 0 this is torch's `cross_entropy`, weights and
+    smoothing included; torch divides soft targets by the number of clips instead, whatever they weigh. With
+    hard targets and e = 0 it is the focal loss of Lin et al. 2017.
+
+    To the loss of a task's own logits are added, each times its weight in `LossSettings`: the losses of its
+    auxiliary heads, the mean loss of its part heads, the hinge of its own logits, what its auxiliary heads
+    have to learn from its own logits (mean over the heads), and the disagreement of its part heads. All are
+    sums over the same clips, divided by the same weight.
+
+    A model gives such heads in training mode, beside {task: logits}: f"{task}/aux{n}" with n = 1, 2, ... and
+    f"{task}/part:{part}", logits [B,C] all of them.
     """
 
     def __init__(
         self,
+        settings: LossSettings,
         classes: Mapping[str, int],
-        label_smoothing: float,
         class_weights: Mapping[str, Tensor],
-        task_weights: Mapping[str, float],
+        rivals: Mapping[str, Tensor],
     ) -> None:
+        self.settings = settings
         self.classes = dict(classes)
-        self.label_smoothing = label_smoothing
         self.class_weights = dict(class_weights)
-        self.task_weights = {task: task_weights.get(task, 1.0) for task in classes}
+        self.rivals = dict(rivals)
+        self.task_weights = {task: settings.task_weights.get(task, 1.0) for task in classes}
 
-    def __call__(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> LossTerms:
+    def __call__(
+        self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor], progress: float = 1.0
+    ) -> LossTerms:
         """The terms of some clips.
 
         Args:
-            logits: float [B,C] by task; half precision is raised to float32, float64 is kept.
+            logits: float [B,C] by task and head; half precision is raised to float32, float64 is kept.
             targets: by task int64 [B], UNLABELLED where unknown, or float [B,C] that sum to 1 (or
                 to 0: unlabelled).
+            progress: the share of the training that is done, 0..1, for what grows with it.
         Raises:
             DataError: shapes that do not fit, or a class number outside the task's classes.
+            RecipeError: heads that the recipe weighs and the model lacks, or the other way round.
         """
-        sums, weights = {}, {}
+        self.require_heads(logits)
+        gamma = focus(self.settings, progress)
+        sums, plain, weights = {}, {}, {}
         for task, count in self.classes.items():
             wide = torch.promote_types(logits[task].dtype, torch.float32)
             q_BC = self._distribution(task, targets[task]).to(logits[task].device, wide)
-            if logits[task].shape != (len(q_BC), count):
-                raise DataError(
-                    f"task {task!r}: found logits {tuple(logits[task].shape)} for {len(q_BC)} targets of "
-                    f"{count} classes; expected [{len(q_BC)}, {count}]; build the model for these classes"
-                )
+            heads = {name: x for name, x in logits.items() if name == task or name.startswith(f"{task}/")}
+            for name, x in heads.items():
+                if x.shape != (len(q_BC), count):
+                    raise DataError(
+                        f"task {name!r}: found logits {tuple(x.shape)} for {len(q_BC)} targets of {count} classes; "
+                        f"expected [{len(q_BC)}, {count}]; build the model for these classes"
+                    )
             w_C = self.class_weights[task].to(q_BC)
             known_B1 = q_BC.sum(1, keepdim=True)
-            smooth_BC = (1 - self.label_smoothing) * q_BC + self.label_smoothing / count * known_B1
-            log_p_BC = torch.log_softmax(logits[task], dim=1, dtype=wide)
-            # where: a class ruled out by -inf costs nothing as long as nothing asks for it
-            sums[task] = -torch.where(smooth_BC > 0, w_C * smooth_BC * log_p_BC, 0).sum()
+            smoothing = self.settings.label_smoothing
+            smooth_BC = (1 - smoothing) * q_BC + smoothing / count * known_B1
+            own = cross_entropy(heads[task], smooth_BC, w_C)
+            plain[task] = own.detach()
+            if gamma > 0:
+                own = cross_entropy(heads[task], smooth_BC, w_C, gamma)
+            added = self._added(task, heads, q_BC, smooth_BC, w_C, gamma)
+            sums[task] = torch.stack([own, *added]).sum() if added else own
             weights[task] = (w_C * q_BC).sum()
-        return LossTerms(sums, weights, self.task_weights)
+        return LossTerms(sums, plain, weights, self.task_weights)
+
+    def _added(
+        self,
+        task: str,
+        heads: Mapping[str, Tensor],
+        q_BC: Tensor,
+        smooth_BC: Tensor,
+        w_C: Tensor,
+        gamma: float,
+    ) -> list[Tensor]:
+        """What the recipe adds to the cross-entropy of a task's own logits, weighted."""
+        settings, added = self.settings, []
+        weight_B = (w_C * q_BC).sum(1)
+        auxiliary = [heads[f"{task}/aux{number}"] for number, _ in enumerate(settings.auxiliary, 1)]
+        parts = [x for name, x in heads.items() if name.startswith(f"{task}/part:")]
+        for share, x in zip(settings.auxiliary, auxiliary, strict=True):
+            added.append(share * cross_entropy(x, smooth_BC, w_C, gamma))
+            if settings.distil > 0:
+                learnt = distillation(x, heads[task], weight_B, settings.distil_temperature)
+                added.append(settings.distil / len(auxiliary) * learnt)
+        if settings.parts > 0:
+            share = settings.parts / len(parts)
+            added += [share * cross_entropy(x, smooth_BC, w_C, gamma) for x in parts]
+        if settings.consistency > 0:
+            added.append(settings.consistency * disagreement(parts, weight_B))
+        if settings.margin > 0 and (task in self.rivals or not self.rivals):
+            pairs = self.rivals.get(task)
+            added.append(settings.margin_weight * hinge(heads[task], q_BC, w_C, settings.margin, pairs))
+        return added
+
+    def require_heads(self, names: Iterable[str]) -> None:
+        """Refuse heads that the recipe weighs and the model lacks, and heads that nothing would train.
+
+        Args:
+            names: of all that the model gives in training mode.
+        Raises:
+            RecipeError: which heads, how many, and what to set.
+        """
+        settings, names = self.settings, list(names)
+        for task in self.classes:
+            auxiliary = sum(name.startswith(f"{task}/aux") for name in names)
+            parts = sum(name.startswith(f"{task}/part:") for name in names)
+            if auxiliary != len(settings.auxiliary):
+                raise RecipeError(
+                    f"loss.auxiliary: found {len(settings.auxiliary)} weights, and {auxiliary} auxiliary heads of "
+                    f"{task!r} in the model; expected one weight a head; change the weights or the model's heads."
+                )
+            if parts and not (settings.parts > 0 or settings.consistency > 0):
+                raise RecipeError(
+                    f"loss.parts: found 0, and {parts} part heads of {task!r} in the model, which nothing would "
+                    "train; set loss.parts (0.1, say) or loss.consistency, or build the model without them."
+                )
+            for key, least in (("parts", 1), ("consistency", 2)):
+                if getattr(settings, key) > 0 and parts < least:
+                    raise RecipeError(
+                        f"loss.{key}: found {getattr(settings, key):g}, and {parts} part heads of {task!r} in the "
+                        f"model; expected at least {least}; set it to 0, or give the model such heads."
+                    )
 
     def weights(self, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weight of some clips by task, float64: what `LossTerms.total` divides a step by."""
@@ -154,14 +246,17 @@ def build_loss(
     classes: Mapping[str, int],
     train_targets: Mapping[str, NDArray[np.int64]] | None = None,
     device: str | torch.device = "cpu",
+    *,
+    names: Mapping[str, Sequence[str]] | None = None,
 ) -> Loss:
     """The loss that a recipe asks for.
 
     Args:
         classes: number of classes of each task that is trained.
         train_targets: class numbers of all training clips by task; needed for `balanced`.
+        names: names of the classes by task; needed for `similar`.
     Raises:
-        RecipeError: a weight for a task that is not there, or no task that counts.
+        RecipeError: a weight for a task that is not there, no task that counts, or similar classes that are not there.
     """
     for task in settings.task_weights:
         if task not in classes:
@@ -178,7 +273,53 @@ def build_loss(
         for task, count in classes.items():
             weights[task] = torch.from_numpy(balanced_weights(train_targets[task], count))
     weights = {task: weight.to(device) for task, weight in weights.items()}
-    return Loss(classes, settings.label_smoothing, weights, settings.task_weights)
+    rivals = rivals_of(settings.similar, names)
+    return Loss(settings, classes, weights, {task: pairs.to(device) for task, pairs in rivals.items()})
+
+
+def focus(settings: LossSettings, progress: float) -> float:
+    """Gamma of the focal loss when a share of the training is done; it rises linearly where the recipe says so.
+
+    >>> [focus(LossSettings(focal=2.0, focal_rise=0.5), share) for share in (0.0, 0.25, 0.5, 1.0)]
+    [0.0, 1.0, 2.0, 2.0]
+    """
+    if settings.focal_rise == 0:
+        return settings.focal
+    return settings.focal * min(progress / settings.focal_rise, 1.0)
+
+
+def rivals_of(
+    similar: Sequence[tuple[str, str]], names: Mapping[str, Sequence[str]] | None
+) -> dict[str, Tensor]:
+    """Pairs of similar classes as numbers: int64 [2, P] of (class, rival) by task, each pair in both directions.
+
+    A pair belongs to every task that has both names; a task without any has no entry.
+
+    >>> rivals_of([("a", "c")], {"letter": ["a", "b", "c"]})
+    {'letter': tensor([[0, 2],
+            [2, 0]])}
+
+    Raises:
+        RecipeError: a class beside itself, or two names that no task has.
+    """
+    if not similar:
+        return {}
+    if names is None:
+        raise ValueError("similar classes need the names of the classes")
+    pairs: dict[str, dict[tuple[int, int], None]] = {}
+    for one, other in similar:
+        tasks = [task for task, known in names.items() if one in known and other in known]
+        if one == other or not tasks:
+            every = [name for known in names.values() for name in known]
+            strange = next((name for name in (one, other) if name not in every), one)
+            raise RecipeError(
+                f"loss.similar: found [{one!r}, {other!r}]; expected two classes of one task."
+                f"{did_you_mean(strange, (name for name in every if name != strange))}"
+            )
+        for task in tasks:
+            first, second = list(names[task]).index(one), list(names[task]).index(other)
+            pairs.setdefault(task, {}).update({(first, second): None, (second, first): None})
+    return {task: torch.tensor(list(found)).T.contiguous() for task, found in pairs.items()}
 
 
 def balanced_weights(targets: NDArray[np.int64], classes: int) -> NDArray[np.float64]:

@@ -117,12 +117,23 @@ class Team:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         places = [self.device.index] if self.device.type == "cuda" else None
         together = DistributedDataParallel(model, device_ids=places)
-        together.eval()  # so that nothing is drawn and no statistics move
+        pose_as_training(model, together)
         for _ in range(2):  # the second forward pass is where DDP takes up the new arrangement
             logits = together(dict(example))
             (sum(part.float().sum() for part in logits.values()) * 0).backward()
         together.zero_grad(set_to_none=True)
         return together
+
+
+def pose_as_training(model: nn.Module, whole: nn.Module | None = None) -> None:
+    """Let a model give all that it gives in training, its heads on inner layers too, while its layers draw nothing
+    and move no statistics.
+
+    Args:
+        whole: what the model is wrapped in.
+    """
+    (whole or model).eval()
+    model.training = True  # of the model alone: what it is made of stays in evaluation mode
 
 
 @contextmanager

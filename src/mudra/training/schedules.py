@@ -5,7 +5,8 @@ step (and, for `plateau`, of the validation losses told so far), so a resumed tr
 the rates of an unbroken one.
 
 Warm-up rises linearly and never stands at 0: with W steps of it, step s < W learns at
-(s + 1) / (W + 1), and step W is the first at the full rate.
+(s + 1) / (W + 1), and step W is the first at the full rate. Where it starts at a factor of its own,
+that is the rate one step before the first.
 """
 
 from __future__ import annotations
@@ -14,16 +15,23 @@ import math
 from typing import Any
 
 from mudra.errors import ModelError, RecipeError
-from mudra.sections import ConstantSchedule, CosineSchedule, OneCycleSchedule, PlateauSchedule
+from mudra.sections import (
+    CosineRestartsSchedule,
+    CosineSchedule,
+    CyclicSchedule,
+    OneCycleSchedule,
+    PlateauSchedule,
+)
+from mudra.sections import Schedule as ScheduleSettings
 
 
-def warmup(step: int, steps: int) -> float:
-    """Factor of a linear rise over `steps` steps, above 0 from the first and 1 from `steps` on.
+def warmup(step: int, steps: int, start: float = 0.0) -> float:
+    """Factor of a linear rise over `steps` steps, above `start` from the first and 1 from `steps` on.
 
     >>> [warmup(step, 3) for step in range(5)]
     [0.25, 0.5, 0.75, 1.0, 1.0]
     """
-    return min((step + 1) / (steps + 1), 1.0)
+    return start + (1 - start) * min((step + 1) / (steps + 1), 1.0)
 
 
 def cosine(step: int, start: int, stop: int, final: float) -> float:
@@ -80,6 +88,56 @@ class Cosine(Schedule):
 
     def rate(self, step: int) -> float:
         return super().rate(step) * cosine(step, self.warmup_steps, self.steps, self.final)
+
+
+class Cycles(Schedule):
+    """Warm-up, then falls from a peak, each with a lower peak or a longer way than the one before.
+
+    As torch's CosineAnnealingWarmRestarts (Loshchilov & Hutter 2017, arXiv:1608.03983), or its CyclicLR (Smith 2017,
+    arXiv:1506.01186) from a first peak on, that being where the warm-up leads. Departs from both: peaks may decay,
+    and lengths may grow by any factor, each rounded to whole steps. The training may end within a cycle.
+
+    Args:
+        cycle_steps: length of the first cycle, at least 2.
+        growth, decay: length and peak of a cycle as a multiple of the one before.
+        final: where each fall leads; no peak is lower.
+        rises: the second half of a cycle leads up to the next peak, both halves being straight lines.
+    """
+
+    def __init__(
+        self,
+        warmup_steps: int,
+        start: float,
+        cycle_steps: int,
+        *,
+        growth: float,
+        decay: float,
+        final: float,
+        rises: bool,
+    ) -> None:
+        super().__init__(warmup_steps)
+        self.start = start
+        self.cycle_steps = cycle_steps
+        self.growth = growth
+        self.decay = decay
+        self.final = final
+        self.rises = rises
+
+    def rate(self, step: int) -> float:
+        if step < self.warmup_steps:
+            return warmup(step, self.warmup_steps, self.start)
+        begin, length, number = self.warmup_steps, self.cycle_steps, 0
+        while step >= begin + length:
+            begin, number = begin + length, number + 1
+            length = round(self.cycle_steps * self.growth**number)
+        way = (step - begin) / length
+        if not self.rises:
+            height = cosine(step, begin, begin + length, 0.0)
+        elif way < 0.5:
+            height = 1 - 2 * way
+        else:
+            height, number = 2 * way - 1, number + 1
+        return self.final + (max(self.decay**number, self.final) - self.final) * height
 
 
 class OneCycle(Schedule):
@@ -140,7 +198,7 @@ class Plateau(Schedule):
 
 
 def build_schedule(
-    settings: ConstantSchedule | CosineSchedule | OneCycleSchedule | PlateauSchedule,
+    settings: ScheduleSettings,
     steps_per_epoch: int,
     epochs: int,
     lr: float,
@@ -151,7 +209,8 @@ def build_schedule(
         steps_per_epoch, epochs: optimiser steps of an epoch, and epochs of the whole training.
         lr: the base rate; `min_lr` of a plateau is given in the same unit.
     Raises:
-        RecipeError: a warm-up that leaves no step at the full rate, or a lowest rate above the base rate.
+        RecipeError: a warm-up that leaves no step at the full rate, a cycle of a single step, or a lowest rate above
+            the base rate.
     """
     steps = steps_per_epoch * epochs
     warmup_steps = round(settings.warmup_epochs * steps_per_epoch)
@@ -162,6 +221,26 @@ def build_schedule(
         )
     if isinstance(settings, CosineSchedule):
         return Cosine(warmup_steps, steps, settings.final)
+    if isinstance(settings, CyclicSchedule):
+        return Cycles(
+            warmup_steps,
+            settings.start,
+            _cycle_steps("cycle_epochs", settings.cycle_epochs, steps_per_epoch),
+            growth=1.0,
+            decay=settings.decay,
+            final=settings.final,
+            rises=settings.shape == "triangle",
+        )
+    if isinstance(settings, CosineRestartsSchedule):
+        return Cycles(
+            warmup_steps,
+            settings.start,
+            _cycle_steps("period_epochs", settings.period_epochs, steps_per_epoch),
+            growth=settings.growth,
+            decay=settings.decay,
+            final=settings.final,
+            rises=False,
+        )
     if isinstance(settings, OneCycleSchedule):
         return OneCycle(steps, settings.rise, settings.start, settings.final)
     if isinstance(settings, PlateauSchedule):
@@ -171,3 +250,14 @@ def build_schedule(
             )
         return Plateau(warmup_steps, settings.factor, settings.patience, settings.min_lr / lr)
     return Schedule(warmup_steps)
+
+
+def _cycle_steps(key: str, epochs: float, steps_per_epoch: int) -> int:
+    """Epochs of a cycle in whole steps."""
+    steps = round(epochs * steps_per_epoch)
+    if steps < 2:
+        raise RecipeError(
+            f"schedule.{key}: found {epochs:g} epochs ({steps} steps of {steps_per_epoch} an epoch); expected at "
+            "least 2 steps; make it longer"
+        )
+    return steps

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mudra.clips.loader import Batch, TrainingClips
+from mudra.clips.loader import Batch, TrainingClips, steps_per_epoch
 from mudra.errors import NonFiniteError
 from mudra.recipe import Recipe
 from mudra.training.hardware import Precision, autocast, choose_precision, scaler, seed_step
 from mudra.training.losses import build_loss
 from mudra.training.mixing import mix
 from mudra.training.optimisers import build_optimiser, lr_scales, set_rate
-from mudra.training.ranks import Team
+from mudra.training.ranks import Team, pose_as_training
 
 MIX_DRAWS = 0x31  # keeps the draws of mixing apart from those of the clips
 
@@ -32,10 +32,13 @@ class StepResult:
     """What one step was like, over all processes; `right` counts clips by task.
 
     Attributes:
+        loss: the cross-entropy of the model's own answers, whatever else is minimised.
+        objective: what was minimised.
         overflowed: fp16's scaler skipped the update.
     """
 
     loss: float
+    objective: float
     norm: float
     clips: int
     right: dict[str, int]
@@ -47,6 +50,7 @@ class Stepper:
 
     Attributes:
         model: as it was given; `forward` is the same, compiled and joined to the other processes'.
+        steps: optimiser steps of the whole training.
         mixes: clips are blended, so that being right about one is not defined.
     """
 
@@ -63,11 +67,16 @@ class Stepper:
             name: torch.zeros(1, *shape, device=like.device, dtype=like.dtype)
             for name, shape in clips.preprocessing.inputs.items()
         }
+        targets = {task: clips.manifest.targets(task) for task in self.tasks}
+        names = clips.manifest.tasks
+        self.loss = build_loss(recipe.loss, self.tasks, targets, team.device, names=names)
+        self.loss.require_heads(self._heads())
         self.together = team.wrap(self.model, self.nothing)
         compiled = torch.compile(self.together) if recipe.train.compile else self.together
         self.forward: nn.Module = compiled  # type: ignore[assignment]
-        targets = {task: clips.manifest.targets(task) for task in self.tasks}
-        self.loss = build_loss(recipe.loss, self.tasks, targets, team.device)
+        self.steps = recipe.train.epochs * steps_per_epoch(
+            len(clips.manifest), recipe.train.batch, recipe.train.accumulate
+        )
         self.optimiser = build_optimiser(recipe.optim, self.model, lr_scales(recipe.optim, self.model))
         self.scaler = scaler(self.precision, team.device)
         self.mixes = recipe.augment.mixes
@@ -83,13 +92,13 @@ class Stepper:
         clips = [clip for part in parts for clip in part.ids]
         counts = self.team.gather([len(part) for part in parts])
         if not any(map(any, counts)):  # not one clip could be read
-            return StepResult(0.0, 0.0, 0, dict.fromkeys(self.tasks, 0))
+            return StepResult(0.0, 0.0, 0.0, 0, dict.fromkeys(self.tasks, 0))
         streams, targets = self._joined(parts, counts, step)
         self.forward.train()
         set_rate(self.optimiser, rate)
         seed_step(self.settings.seed, step, self.team.rank)
         weights = {task: self.team.add(weight) for task, weight in self.loss.weights(targets).items()}
-        figures = torch.zeros(1 + len(self.tasks), dtype=torch.float64, device=self.team.device)
+        figures = self._figures()
         begin = 0
         for number, part in enumerate(parts):
             rows = slice(begin, begin := begin + len(part))
@@ -98,17 +107,32 @@ class Stepper:
                     {name: x[rows] for name, x in streams.items()},
                     {task: y[rows] for task, y in targets.items()},
                     weights,
+                    step / self.steps,
                 )
-        loss, *right = self.team.add(figures).tolist()
-        norm, overflowed = self._update(loss, clips, step)
+        objective, loss, *right = self.team.add(figures).tolist()
+        norm, overflowed = self._update(objective, clips, step)
         counted = dict(zip(self.tasks, map(int, right), strict=True))
-        return StepResult(loss, norm, sum(map(sum, counts)), counted, overflowed)
+        return StepResult(loss, objective, norm, sum(map(sum, counts)), counted, overflowed)
+
+    def _heads(self) -> list[str]:
+        """Names of all that the model gives in training."""
+        pose_as_training(self.model)
+        with torch.no_grad():
+            return list(self.model(self.nothing))
+
+    def _figures(self) -> Tensor:
+        """What is added up over a step: what is minimised, the cross-entropy, and by task how many are right."""
+        return torch.zeros(2 + len(self.tasks), dtype=torch.float64, device=self.team.device)
 
     def _look(
-        self, streams: dict[str, Tensor], targets: dict[str, Tensor], weights: dict[str, Tensor]
+        self,
+        streams: dict[str, Tensor],
+        targets: dict[str, Tensor],
+        weights: dict[str, Tensor],
+        progress: float,
     ) -> Tensor:
-        """Forward and backward over a micro-batch. Returns its loss, and by task how many are right."""
-        figures = torch.zeros(1 + len(self.tasks), dtype=torch.float64, device=self.team.device)
+        """Forward and backward over a micro-batch. Returns its figures."""
+        figures = self._figures()
         empty = not len(next(iter(targets.values())))
         if empty and self.team.size == 1:
             return figures
@@ -117,11 +141,12 @@ class Stepper:
         if empty:  # the others wait for this process's part of the gradient, which is 0
             torch.stack([x.float().sum() for x in logits.values()]).sum().mul(0).backward()
             return figures
-        total = self.loss(logits, targets).total(weights)
+        terms = self.loss(logits, targets, progress)
+        total = terms.total(weights)
         self.scaler.scale(total * self.team.size).backward()  # DDP divides by the number of processes
-        figures[0] = total.detach()
+        figures[0], figures[1] = total.detach(), terms.plain_total(weights)
         if not self.mixes:
-            for at, (task, y) in enumerate(targets.items(), 1):
+            for at, (task, y) in enumerate(targets.items(), 2):
                 figures[at] = (logits[task].argmax(1) == y).sum()
         return figures
 
