@@ -23,6 +23,7 @@ from mudra.training.judging import evaluator_for
 from mudra.training.ranks import Team, join
 from mudra.training.run_folder import RunFolder
 from mudra.training.step import Stepper
+from tests.headed import EVERYTHING, headed  # noqa: F401
 from tests.teams import team, together
 from tests.tiny import tiny_recipe, write_bars
 from tests.tiny import train_tiny as run
@@ -76,10 +77,16 @@ def _gradients(model):
     return {name: p.grad.numpy().copy() for name, p in model.named_parameters() if p.grad is not None}
 
 
+SMOOTH = {"loss": {"class_weights": "balanced", "label_smoothing": 0.1}}
+HEADED = {"model": {"kind": "headed"}, "loss": EVERYTHING}
+
+
+@pytest.mark.usefixtures("headed")
+@pytest.mark.parametrize("asked", [SMOOTH, HEADED])
 @pytest.mark.parametrize("mixed", [{}, {"mixup": 0.4, "cutmix": 0.6}])
-def test_accumulating_and_processes_add_up_to_one_big_batch(bars, mixed):
+def test_accumulating_and_processes_add_up_to_one_big_batch(bars, mixed, asked):
     """Every step of an epoch, the short last one included: 8 = 4 x 2 = 2 processes x 4 = 3 processes."""
-    settings = {"augment": mixed, "loss": {"class_weights": "balanced", "label_smoothing": 0.1}}
+    settings = {"augment": mixed, **asked}
     whole = gradients(bars, {**settings, "train": {"batch": 8}})
     accumulated = gradients(bars, {**settings, "train": {"batch": 2, "accumulate": 4}})
     ways = [accumulated]

@@ -61,7 +61,7 @@ def bar(rng: np.random.Generator, label: str) -> np.ndarray:
 
 
 def tiny_recipe(**sections: Any) -> Recipe:
-    """A recipe for the bars; keys given by section replace the defaults."""
+    """A recipe for the bars; keys given by section replace the defaults, another kind all of a section."""
     tree = {
         "data": {"kind": "folder"},
         "clip": {"frames": 4, "size": SIDE, "resize": "stretch"},
@@ -72,5 +72,8 @@ def tiny_recipe(**sections: Any) -> Recipe:
         "train": {"epochs": 2, "batch": 8, "workers": 0, "device": "cpu", "log_every": 1},
     }
     for section, values in sections.items():
-        tree[section] = {**tree.get(section, {}), **values} if isinstance(values, dict) else values
+        below = tree.get(section, {})
+        if isinstance(values, dict) and values.get("kind") in (None, below.get("kind")):
+            values = {**below, **values}
+        tree[section] = values
     return recipes.resolve(tree, "tiny", name="tiny")

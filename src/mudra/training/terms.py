@@ -25,13 +25,14 @@ def cross_entropy(logits_BC: Tensor, share_BC: Tensor, weight_C: Tensor, gamma: 
         share_BC: target distribution, smoothed already; its type is the one that is computed in.
     """
     log_p_BC = torch.log_softmax(logits_BC, dim=1, dtype=share_BC.dtype)
+    # a class ruled out by -inf costs nothing, and has no slope, as long as nothing asks for it
+    log_p_BC = torch.where(share_BC > 0, log_p_BC, 0)
     cost_BC = weight_C * share_BC * log_p_BC
     if gamma > 0:
         # the floor keeps the slope of x^gamma finite at 0, where gamma < 1 would make it infinite
         unsure_BC = -torch.expm1(log_p_BC)
         cost_BC = cost_BC * unsure_BC.clamp(min=torch.finfo(log_p_BC.dtype).eps) ** gamma
-    # where: a class ruled out by -inf costs nothing as long as nothing asks for it
-    return -torch.where(share_BC > 0, cost_BC, 0).sum()
+    return -cost_BC.sum()
 
 
 def hinge(
