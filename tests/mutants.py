@@ -42,6 +42,7 @@ POINTS, KEYPOINTS = "tests/test_points.py", "models/keypoint_transformer.py"
 SHOW = "tests/test_show.py"
 PREPARED, ALTERED = "tests/test_point_preparation.py", "tests/test_point_augment.py"
 LOOP, STEP = "training/loop.py", "training/step.py"
+LOSSES, TERMS = "tests/test_loss_terms.py", "training/terms.py"
 SAVED, TEAM = "training/checkpoints.py", "training/ranks.py"
 
 MUTANTS = [
@@ -177,7 +178,7 @@ MUTANTS = [
            "        places += places[: -len(places) % team.size]\n"
            "        self.places = places[team.rank :: team.size]\n", RANKS, "counts_every_clip"),
     Mutant("accumulation: means of means", STEP,
-           "self.loss(logits, targets).total(weights)", "self.loss(logits, targets).total()", RANKS, "add_up"),
+           "total = terms.total(weights)", "total = terms.total()", RANKS, "add_up"),
     Mutant("processes: the gradient is a mean, not the sum", STEP,
            "self.scaler.scale(total * self.team.size)", "self.scaler.scale(total)", RANKS, "add_up"),
     Mutant("processes: the loss's weight is each one's own", STEP,
@@ -199,10 +200,27 @@ MUTANTS = [
     Mutant("labels: numbered by the data at hand", "datasets/opening.py",
            "            numbers[manifest.labels[task] == number] = number_of[old[number]]\n", "            pass\n",
            TRAINING, "label_map"),
-    Mutant("two softmaxes", "training/losses.py",
-           "            log_p_BC = torch.log_softmax(logits[task], dim=1, dtype=wide)",
-           "            log_p_BC = torch.log_softmax(torch.softmax(logits[task], 1), dim=1, dtype=wide)",
+    Mutant("two softmaxes", TERMS,
+           "    log_p_BC = torch.log_softmax(logits_BC, dim=1, dtype=share_BC.dtype)\n    # a class",
+           "    log_p_BC = torch.log_softmax(torch.softmax(logits_BC, 1), dim=1, dtype=share_BC.dtype)\n    # a class",
            "tests/test_losses.py", "perfect_logits"),
+    Mutant("loss: a curriculum counts from where the process began", STEP, "step / self.steps,",
+           '(step - self.__dict__.setdefault("first", step)) / self.steps,', LOSSES, "curriculum"),
+    Mutant("loss: what is learnt from the teacher is a mean of the part", TERMS,
+           "return temperature**2 * (weight_B * divergence_B).sum()",
+           "return temperature**2 * weight_B.sum() * divergence_B.mean()", LOSSES, "add_up"),
+    Mutant("loss: the teacher is drawn to its pupils", TERMS, "teacher_BC.detach()", "teacher_BC", LOSSES,
+           "not_drawn"),
+    Mutant("loss: the classes of a mixture are rivals", TERMS, " * (share_BC[:, rival_P] == 0)", "", LOSSES,
+           "no_rivals"),
+    Mutant("loss: focus has no floor", TERMS, ".clamp(min=torch.finfo(log_p_BC.dtype).eps) ** gamma", " ** gamma",
+           LOSSES, "entirely_sure"),
+    Mutant("loss: heads that nothing trains are passed over", STEP,
+           "        self.loss.require_heads(self._heads())\n", "", LOSSES, "before_anything"),
+    Mutant("processes: heads of training are not arranged", TEAM,
+           "    model.training = True  #", "    #", RANKS, "add_up"),
+    Mutant("schedule: peaks do not decay", "training/schedules.py",
+           "max(self.decay**number, self.final)", "1.0", "tests/test_schedules.py", "sign_system"),
     Mutant("a flip keeps the class", "clips/loader.py", "        if flip:\n", "        if False:\n",
            f"{TRAINING} {POINTS}", "flip_swaps or with_a_side"),
     # points

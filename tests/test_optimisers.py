@@ -5,9 +5,11 @@ import torch
 from torch import nn
 
 from mudra.errors import ModelError
+from mudra.models.keypoint_transformer import KeypointTransformer, KeypointTransformerSettings
 from mudra.models.timesformer import TimeSformer, TimeSformerSettings
-from mudra.sections import OptimSettings
+from mudra.sections import OneCycleSchedule, OptimSettings
 from mudra.training.optimisers import build_optimiser, lr_scales, set_rate
+from mudra.training.schedules import build_schedule
 
 
 class Tiny(nn.Module):
@@ -190,3 +192,30 @@ def test_parts_have_rates_of_their_own() -> None:
         lr_scales(OptimSettings(rates={"temporl": 10}), small_timesformer())
     with pytest.raises(ModelError, match="no order"):
         lr_scales(OptimSettings(layer_decay=0.5), nn.Linear(2, 2))
+
+
+def test_one_cycle_moves_every_layer_at_its_own_rate() -> None:
+    """A keypoint transformer of two layers: embedding, layers and classifier, and a factor for the classifier."""
+    settings = KeypointTransformerSettings(width=8, depth=2, heads=2, kernel=3)
+    model = KeypointTransformer(settings, {"points": (4, 5, 2)}, {"label": 3})
+    optim = OptimSettings(lr=0.01, layer_decay=0.5, rates={"heads": 10, "absence": 3})
+    optimiser = build_optimiser(optim, model, lr_scales(optim, model))
+    schedule = build_schedule(OneCycleSchedule(rise=0.3, start=0.1), 10, 10, lr=optim.lr)
+    factors = {
+        "embed.linear.weight": 0.125,
+        "embed.absence": 3 * 0.125,
+        "local.convolution.bias": 0.125,
+        "blocks.0.time.qkv.weight": 0.25,
+        "blocks.1.mlp.up.bias": 0.5,
+        "readout.weigh.weight": 1,
+        "heads.to_label.weight": 10,
+    }
+    for step, rate in ((0, 0.1), (30, 1.0), (65, 0.5)):
+        set_rate(optimiser, schedule.rate(step))
+        for name, factor in factors.items():
+            found = group_of(optimiser, model.get_parameter(name))["lr"]
+            assert found == pytest.approx(0.01 * rate * factor), (step, name)
+    assert group_of(optimiser, model.embed.absence)["weight_decay"] == 0
+    assert {id(p) for group in optimiser.param_groups for p in group["params"]} == {
+        id(p) for p in model.parameters()
+    }

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mudra.errors import ModelError, RecipeError
-from mudra.sections import ConstantSchedule, CosineSchedule, OneCycleSchedule, PlateauSchedule
+from mudra.sections import (
+    ConstantSchedule,
+    CosineRestartsSchedule,
+    CosineSchedule,
+    CyclicSchedule,
+    OneCycleSchedule,
+    PlateauSchedule,
+)
+from mudra.settings import Settings
 from mudra.training.schedules import Plateau, Schedule, build_schedule
 
 patient = hypothesis.settings(deadline=None)  # a busy machine is no failure
@@ -64,7 +72,9 @@ def test_the_warm_up_starts_above_zero_and_is_counted_in_steps() -> None:
 
 
 def test_without_warm_up_the_first_step_learns_at_the_full_rate() -> None:
-    for settings in (ConstantSchedule(), CosineSchedule(), PlateauSchedule()):
+    for settings in (
+        ConstantSchedule(), CosineSchedule(), PlateauSchedule(), CyclicSchedule(), CosineRestartsSchedule(),
+    ):  # fmt: skip
         assert build_schedule(settings, 10, 3, lr=1.0).rate(0) == 1
 
 
@@ -77,7 +87,8 @@ def test_a_cosine_is_half_way_down_in_the_middle() -> None:
 @patient
 @given(st.integers(0, 10), st.floats(0, 0.9))
 def test_a_warm_up_as_long_as_the_training_is_refused(epochs: int, more: float) -> None:
-    for kind in (ConstantSchedule, CosineSchedule, PlateauSchedule):
+    kinds = ConstantSchedule, CosineSchedule, PlateauSchedule, CyclicSchedule, CosineRestartsSchedule
+    for kind in kinds:
         with pytest.raises(RecipeError, match=r"schedule\.warmup_epochs: found"):
             build_schedule(kind(warmup_epochs=epochs + 1 + more), 10, epochs + 1, lr=1.0)
 
@@ -195,3 +206,138 @@ def test_one_cycle_agrees_with_torch() -> None:
         assert ours.rate(step) == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-6)
         optimiser.step()
         theirs.step()
+
+
+# --- cycles -------------------------------------------------------------------------------------
+
+
+def torch_rates(make: type, steps: int, **keys: object) -> list[float]:
+    """What a scheduler of torch gives a base rate of 1, step by step."""
+    import torch
+
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = make(optimiser, **keys)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        scheduler.step()
+    return rates
+
+
+def rates_of(settings: Settings, steps_per_epoch: int, epochs: int) -> list[float]:
+    schedule = build_schedule(settings, steps_per_epoch, epochs, lr=1e-3)  # type: ignore[arg-type]
+    return [schedule.rate(step) for step in range(steps_per_epoch * epochs)]
+
+
+@pytest.mark.parametrize("growth", [1, 2, 3])
+def test_restarts_agree_with_torch(growth: int) -> None:
+    from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
+
+    settings = CosineRestartsSchedule(period_epochs=1.5, growth=float(growth), final=0.1)
+    theirs = torch_rates(CosineAnnealingWarmRestarts, 200, T_0=15, T_mult=growth, eta_min=0.1)
+    assert rates_of(settings, 10, 20) == pytest.approx(theirs, abs=1e-9)
+
+
+@pytest.mark.parametrize(("decay", "final"), [(0.8, 0.0), (1.0, 0.2)])
+def test_triangles_agree_with_torch_from_a_peak_on(decay: float, final: float) -> None:
+    from torch.optim.lr_scheduler import CyclicLR
+
+    settings = CyclicSchedule(cycle_epochs=2, decay=decay, final=final, shape="triangle")
+    theirs = torch_rates(
+        CyclicLR,
+        210,
+        base_lr=final,
+        max_lr=1.0,
+        step_size_up=10,
+        scale_fn=lambda cycle: decay ** (cycle - 1),
+        cycle_momentum=False,
+    )
+    assert rates_of(settings, 10, 20) == pytest.approx(theirs[10:], abs=1e-9)
+
+
+def test_a_warm_up_from_a_rate_of_its_own_agrees_with_torch() -> None:
+    from torch.optim.lr_scheduler import LinearLR
+
+    theirs = torch_rates(LinearLR, 52, start_factor=1 / 30, total_iters=51)
+    for settings in (CyclicSchedule, CosineRestartsSchedule):
+        ours = rates_of(settings(warmup_epochs=5, start=1 / 30), 10, 20)
+        assert ours[:51] == pytest.approx(theirs[1:], abs=1e-9)
+        assert ours[50] == 1
+
+
+def test_the_cycles_of_the_sign_system() -> None:
+    """5 epochs from 1e-5 to 3e-4, then 20 epochs each, from peaks that are 0.8 x the one before."""
+    settings = CyclicSchedule(warmup_epochs=5, start=1 / 30, cycle_epochs=20, decay=0.8, final=1 / 30)
+    rates = [3e-4 * rate for rate in rates_of(settings, 235, 169)]
+    assert 1e-5 < rates[0] < 1.03e-5
+    peaks = [rates[235 * epoch] for epoch in range(5, 169, 20)]
+    assert peaks == pytest.approx([3e-4 * 0.8**number for number in range(9)])
+    assert [rates[235 * epoch - 1] for epoch in range(25, 169, 20)] == pytest.approx([1e-5] * 8, rel=1e-3)
+    assert rates[235 * 15] == pytest.approx((3e-4 + 1e-5) / 2)
+
+
+@st.composite
+def cyclics(draw: st.DrawFn) -> tuple[CyclicSchedule | CosineRestartsSchedule, int, int]:
+    """A schedule of cycles, the steps of an epoch, and epochs."""
+    keys = {
+        "warmup_epochs": draw(st.floats(0, 2)),
+        "start": draw(st.floats(0, 1)),
+        "decay": draw(st.floats(0.1, 1)),
+        "final": draw(finals),
+    }
+    length = draw(st.floats(0.2, 4))
+    settings: CyclicSchedule | CosineRestartsSchedule
+    if draw(st.booleans()):
+        shape = draw(st.sampled_from(["cosine", "triangle"]))
+        settings = CyclicSchedule(cycle_epochs=length, shape=shape, **keys)
+    else:
+        settings = CosineRestartsSchedule(period_epochs=length, growth=draw(st.floats(1, 3)), **keys)
+    return settings, draw(st.integers(10, 40)), draw(st.integers(3, 12))
+
+
+@patient
+@given(cyclics())
+def test_cycles_stay_between_the_lowest_and_the_highest_rate_and_know_the_step_alone(
+    made: tuple[CyclicSchedule | CosineRestartsSchedule, int, int],
+) -> None:
+    settings, steps, epochs = made
+    rates = rates_of(settings, steps, epochs)
+    ramp = round(settings.warmup_epochs * steps)
+    assert all(settings.final - 1e-12 <= rate <= 1 for rate in rates[ramp:])
+    assert all(settings.start <= rate <= 1 for rate in rates[:ramp])
+    assert all(a <= b for a, b in pairwise(rates[: ramp + 1]))
+    assert rates[ramp] == pytest.approx(1)
+    again = build_schedule(settings, steps, epochs, lr=1e-3)
+    assert [again.rate(step) for step in reversed(range(steps * epochs))] == rates[::-1]
+    assert again.state_dict() == {}
+
+
+@patient
+@given(cyclics())
+def test_each_peak_is_lower_and_each_fall_longer_by_its_factor(
+    made: tuple[CyclicSchedule | CosineRestartsSchedule, int, int],
+) -> None:
+    settings, steps, epochs = made
+    rates = rates_of(settings, steps, epochs)
+    growth, epochs_each = (
+        (1.0, settings.cycle_epochs)
+        if isinstance(settings, CyclicSchedule)
+        else (settings.growth, settings.period_epochs)
+    )
+    begin, number = round(settings.warmup_epochs * steps), 0
+    first = round(epochs_each * steps)
+    while begin < len(rates):
+        peak = max(settings.decay**number, settings.final)
+        assert rates[begin] == pytest.approx(peak)
+        length = round(first * growth**number)
+        end = begin + (length // 2 if getattr(settings, "shape", "") == "triangle" else length)
+        assert all(a >= b - 1e-12 for a, b in pairwise(rates[begin:end]))
+        begin, number = begin + length, number + 1
+
+
+def test_a_cycle_of_a_single_step_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"schedule\.cycle_epochs: found 0\.1 epochs \(1 steps of 10"):
+        build_schedule(CyclicSchedule(cycle_epochs=0.1), 10, 10, lr=1.0)
+    with pytest.raises(RecipeError, match=r"schedule\.period_epochs"):
+        build_schedule(CosineRestartsSchedule(period_epochs=0.1), 10, 10, lr=1.0)

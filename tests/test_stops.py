@@ -26,6 +26,7 @@ from mudra.training.loop import Trainer
 from mudra.training.run_folder import RunFolder
 from mudra.training.step import Stepper
 from mudra.training.stops import StopRequests, seconds
+from mudra.training.train import train
 from mudra.training.verifying import verify_run
 from tests.teams import Child, together
 from tests.tiny import tiny_recipe, write_bars
@@ -36,6 +37,7 @@ RICH = {  # everything whose state a training carries
     "model": {"dropout": 0.1, "drop_path": 0.1},
     "augment": {"mixup": 0.3, "crop": [0.7, 1.0], "brightness": 0.2},
     "schedule": {"kind": "plateau", "patience": 0, "factor": 0.5},
+    "loss": {"focal": 2.0, "focal_rise": 0.8, "margin": 1.0},
 }
 
 
@@ -569,6 +571,37 @@ def test_stages_that_were_stopped_go_on_in_the_stage_they_were_in(bars, tmp_path
     assert (cut.bundle / "model.safetensors").read_bytes() == (
         whole.bundle / "model.safetensors"
     ).read_bytes()
+
+
+def test_a_stage_may_have_a_schedule_and_a_patience_of_its_own(bars, tmp_path):
+    """Cycles, then a plateau that ends early, then restarts: each begins where the one before was best."""
+    stages = [
+        {"schedule": {"kind": "cyclic", "cycle_epochs": 1, "decay": 0.5}},
+        {"schedule": {"kind": "plateau", "patience": 0}, "train": {"epochs": 9, "early_stop": 1}, "optim": {"lr": 9.0}},
+        {"schedule": {"kind": "cosine_restarts", "period_epochs": 1, "growth": 1.0}, "loss": {"focal": 2.0}},
+    ]  # fmt: skip
+    said = []
+    recipe = tiny_recipe(stages=stages)
+    done = train(recipe, str(bars), tmp_path / "run", say=said.append)
+    stops = [done.stage(number).read_status()["step"] for number in (1, 2, 3)]
+    assert (stops[0], stops[2]) == (6, 6)
+    assert stops[1] in range(6, 24, 3)  # at such a rate no epoch is better for long
+    kinds = [done.stage(number).read_recipe().schedule.kind for number in (1, 2, 3)]
+    assert kinds == ["cyclic", "plateau", "cosine_restarts"]
+    assert [line for line in said if line.startswith("starting from")] == [
+        f"starting from {done.stage(number).path}" for number in (1, 2)
+    ]
+    rates = [
+        [
+            float(line.split(",")[4])
+            for line in done.stage(number).log.read_text().splitlines()
+            if ",train," in line
+        ]
+        for number in (1, 3)
+    ]
+    wave = [1, 0.75, 0.25]
+    assert rates[0] == pytest.approx([3e-3 * share for share in (*wave, *(0.5 * x for x in wave))], rel=1e-5)
+    assert rates[1] == pytest.approx([3e-3 * share for share in (*wave, *wave)], rel=1e-5)
 
 
 def test_a_stage_that_is_wrong_is_refused_before_the_first_begins(tmp_path):
