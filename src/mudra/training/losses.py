@@ -53,13 +53,13 @@ class LossTerms:
 
     def total(self, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """The scalar to call `backward` on: the tasks' means, weighted and added."""
-        return self._added(self.means(weights))
+        return self._weighed(self.means(weights))
 
     def plain_total(self, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """What a log tells: `total` of the cross-entropy alone, which compares with that of other clips."""
-        return self._added(_means(self.plain, self.weights if weights is None else weights))
+        return self._weighed(_means(self.plain, self.weights if weights is None else weights))
 
-    def _added(self, means: Mapping[str, Tensor]) -> Tensor:
+    def _weighed(self, means: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.task_weights[task] * mean for task, mean in means.items()]).sum()
 
 
