@@ -1,5 +1,6 @@
 """Training that loses nothing: stops, kills, locks, lost loader processes, full disks."""
 
+import csv
 import errno
 import json
 import os
@@ -591,14 +592,8 @@ def test_a_stage_may_have_a_schedule_and_a_patience_of_its_own(bars, tmp_path):
     assert [line for line in said if line.startswith("starting from")] == [
         f"starting from {done.stage(number).path}" for number in (1, 2)
     ]
-    rates = [
-        [
-            float(line.split(",")[4])
-            for line in done.stage(number).log.read_text().splitlines()
-            if ",train," in line
-        ]
-        for number in (1, 3)
-    ]
+    tables = [csv.DictReader(done.stage(number).log.read_text().splitlines()) for number in (1, 3)]
+    rates = [[float(row["lr"]) for row in table if row["split"] == "train"] for table in tables]
     wave = [1, 0.75, 0.25]
     assert rates[0] == pytest.approx([3e-3 * share for share in (*wave, *(0.5 * x for x in wave))], rel=1e-5)
     assert rates[1] == pytest.approx([3e-3 * share for share in (*wave, *wave)], rel=1e-5)

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from mudra.files import replace_file, told_as_output_error
 
-COLUMNS = ("step", "epoch", "split", "loss", "lr", "grad_norm", "clips_per_second")
+COLUMNS = ("step", "epoch", "split", "loss", "objective", "lr", "grad_norm", "clips_per_second")
 
 
 class Log:
@@ -35,7 +35,8 @@ class Log:
         writes: bool = True,
     ) -> None:
         self.path = path
-        self.columns = (*COLUMNS, *(["objective"] if objective else []), *(f"{task}/top1" for task in tasks))
+        columns = (name for name in COLUMNS if objective or name != "objective")
+        self.columns = (*columns, *(f"{task}/top1" for task in tasks))
         self._file: TextIO | None = None
         self._board: Any = None
         if not writes:
