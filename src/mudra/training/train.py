@@ -335,10 +335,11 @@ def _start(run: RunFolder, recipe: Recipe, data: str | None) -> None:
 def _bundle_for(recipe: Recipe, manifest: Manifest) -> Bundle:
     if not len(manifest.split("train")):
         raise DataError(f"{manifest.name}: no clip is in the split 'train'; there is nothing to learn from.")
+    preprocessing = Preprocessing(recipe.clip, manifest.streams)
     return Bundle(
         name=recipe.name,
-        model=recipe.model,
-        preprocessing=Preprocessing(recipe.clip, manifest.streams),
+        model=bundles.fitted(recipe.model, preprocessing),
+        preprocessing=preprocessing,
         tasks={task: manifest.tasks[task] for task in manifest.tasks},
         split_hash=manifest.split_hash,
     )
