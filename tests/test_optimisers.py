@@ -208,7 +208,7 @@ def test_one_cycle_moves_every_layer_at_its_own_rate() -> None:
         "blocks.0.time.qkv.weight": 0.25,
         "blocks.1.mlp.up.bias": 0.5,
         "readout.weigh.weight": 1,
-        "heads.to_label.weight": 10,
+        "heads.heads.to_label.weight": 10,
     }
     for step, rate in ((0, 0.1), (30, 1.0), (65, 0.5)):
         set_rate(optimiser, schedule.rate(step))
