@@ -204,7 +204,7 @@ def test_one_cycle_moves_every_layer_at_its_own_rate() -> None:
     factors = {
         "embed.linear.weight": 0.125,
         "embed.absence": 3 * 0.125,
-        "local.convolution.bias": 0.125,
+        "local.convolutions.0.bias": 0.125,
         "blocks.0.time.qkv.weight": 0.25,
         "blocks.1.mlp.up.bias": 0.5,
         "readout.weigh.weight": 1,
