@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mudra.clips import cache as cache_module
 from mudra.clips.cache import cache
 from mudra.clips.manifest import Manifest, read_manifest
 from mudra.clips.pixels import resize
 from mudra.errors import DataError, OutputError
-from mudra.sources import open_source
+from mudra.sources import open_source, parts
 from mudra.types import Stream, StreamInfo
 from tests.footage import footage, write_video
 
@@ -124,7 +123,7 @@ def test_a_jpeg_copy_of_unlike_rates_is_refused(data, tmp_path):
 
 def test_a_long_clip_is_shrunk_in_parts(data, tmp_path, monkeypatch):
     whole = files(cache(data, tmp_path / "whole", size=24, workers=0).root)
-    monkeypatch.setattr(cache_module, "_AT_ONCE", 5 * 48 * 64 * 3)
+    monkeypatch.setattr(parts, "AT_ONCE", 5 * 48 * 64 * 3)
     assert files(cache(data, tmp_path / "parts", size=24, workers=0).root) == whole
 
 

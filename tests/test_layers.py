@@ -60,6 +60,7 @@ TORCH_FREE_CLIPS = {
     "__init__", "pixels", "preprocessing", "sampling", "manifest", "table", "columns", "class_folders",
     "dataset_json", "splits", "folds", "layouts", "check", "cache", "inspection", "likeness", "workers", "balance",
     "findings", "points", "point_augment", "point_shapes", "point_faults", "kept",
+    "copies", "landmarks", "seen",
 }  # fmt: skip
 
 

@@ -279,6 +279,41 @@ def data_cache(
     say(f"{out}: {len(copy)} clips written")
 
 
+@data_app.command("landmarks")
+def data_landmarks(
+    data: Location,
+    out: Annotated[Path, typer.Argument(help="A new folder, or one in which this was begun.", metavar="OUT")],
+    layout: Annotated[
+        str, typer.Option(help="The points to keep: holistic543, sign92 or sign87.")
+    ] = "holistic543",
+    fps: Annotated[
+        float | None, typer.Option(help="Frames a second to look at; every frame by default.")
+    ] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave out clips that cannot be read.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes; one a core by default.")] = None,
+) -> None:
+    """Find the body points of every video (needs mudra[landmarks]); run it again to go on."""
+    from mudra.clips.landmarks import extract
+
+    manifest = _manifest(data)
+    with Screen() as screen:
+        made = extract(
+            manifest,
+            out,
+            say=screen.say,
+            layout=layout,
+            fps=fps,
+            skip_broken=skip_broken,
+            workers=workers,
+            progress=screen.progress,
+        )
+    for line in made.lines:
+        typer.echo(line)
+    say(f"{out}: {len(made.manifest)} clips written; each is in {out}/landmarks.csv")
+
+
 @data_app.command("puppets")
 def data_puppets(
     out: Annotated[Path, typer.Argument(help="A new folder.", metavar="OUT")],

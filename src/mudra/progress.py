@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -18,6 +19,9 @@ def silent(_what: str, _done: int, _total: int) -> None:
     """Tells nobody."""
 
 
+QUIET = 60.0  # seconds without a line, after which one says how far the work is, where there is no bar
+
+
 class Screen:
     """The terminal: lines stay, one bar moves below them. Elsewhere there are only lines, on stderr.
 
@@ -28,6 +32,7 @@ class Screen:
         self._wanted = sys.stderr.isatty() if bar is None else bar
         self._bar: Any = None
         self._task: Any = None
+        self._told = time.monotonic()
 
     def __enter__(self) -> Screen:
         return self
@@ -43,10 +48,13 @@ class Screen:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
             print(line, file=sys.stderr, flush=True)  # noqa: T201
+        self._told = time.monotonic()
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Move the bar; it goes when the work is done."""
+        """Move the bar; it goes when the work is done. Where there is none, break a long silence."""
         if not self._wanted:
+            if time.monotonic() - self._told >= QUIET:
+                self.say(f"{what}: {done:,} of {total:,}")
             return
         if self._bar is None:
             self._start()

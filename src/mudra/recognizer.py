@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mudra.bundle import Bundle, load_weights, read_bundle, read_weights
-from mudra.clips.preprocessing import Views
+from mudra.clips.landmarks import rows_of
+from mudra.clips.preprocessing import Preprocessing, Views
 from mudra.clips.sampling import chooser
 from mudra.errors import DataError
 from mudra.models.scoring import log_probabilities
+from mudra.sources import holds_arrays, open_source
+from mudra.sources.landmarks import LandmarkSource, mediapipe
 from mudra.streaming import LiveStream
-from mudra.types import Clip, Prediction, Stream
+from mudra.types import Clip, Prediction, Source, Stream
 
 
 class Recognizer:
@@ -48,13 +51,15 @@ class Recognizer:
 
         Args:
             source: a video file, a folder of frames, a file of points, a clip of a data set, frames uint8 RGB
-                [T,H,W,3], or points [T,K,C], NaN where one was not seen.
+                [T,H,W,3], or points [T,K,C], NaN where one was not seen. A recogniser of points finds them in a video
+                as `mudra data landmarks` does.
             fps: frames per second of a folder or array; the training data's by default.
             views: looks at the clip, whose probabilities are averaged.
         Returns:
             every class of every task with its probability, the likeliest first.
         Raises:
-            DataError: the source cannot be read.
+            DataError: the source cannot be read, or is a video in which points of this layout cannot be found.
+            UsageError: points are to be found in a video, and MediaPipe is not installed.
         """
         looks = (
             self._array(source, fps, views)
@@ -86,7 +91,8 @@ class Recognizer:
             path = Path(source)
             if not path.exists():
                 raise DataError(f"{path}: there is no such file; give a video, or a folder of frames.")
-            source = Clip(id=str(source), streams=dict.fromkeys(preprocessing.settings.streams, path))
+            files = dict.fromkeys(preprocessing.settings.streams, path)
+            source = Clip(id=str(source), streams=files, opened=_found_in(path, preprocessing))
         return preprocessing.read(source, views)
 
     def _array(self, frames: NDArray[Any], fps: float | None, views: Views) -> dict[str, NDArray[np.float32]]:
@@ -117,6 +123,17 @@ class Recognizer:
         times = np.arange(len(points)) / (fps or preprocessing.streams[name].fps or 25.0)
         stream = Stream("points", points.astype(np.float32), times)
         return preprocessing.points(preprocessing.checked(stream, name, "points"), name, views)
+
+
+def _found_in(path: Path, preprocessing: Preprocessing) -> dict[str, Source]:
+    """The streams of points that a video does not hold, found in it when they are read."""
+    found: dict[str, Source] = {}
+    for name in preprocessing.settings.streams:
+        info = preprocessing.streams[name]
+        if info.kind == "points" and not holds_arrays(path):
+            rows = rows_of(preprocessing.layout(name))
+            found[name] = LandmarkSource(open_source(path, "video", fps=info.fps), mediapipe(), rows)
+    return found
 
 
 def load(path: str | Path, device: Literal["auto", "cpu", "cuda"] = "auto") -> Recognizer:

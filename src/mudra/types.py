@@ -48,6 +48,7 @@ class Clip:
         labels: class name by task; a task that is absent is unlabelled.
         streams: file or frame folder by stream name.
         start, stop: the part of the file that is the clip, in seconds; None is the file's own end.
+        opened: streams that are not read as their files would be, with what they are read from.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Clip:
     start: float | None = None
     stop: float | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    opened: Mapping[str, Source] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,27 +8,25 @@ Every clip is decoded once, cut to its window and resized as evaluation would re
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 import simplejpeg
 from numpy.typing import NDArray
 
 from mudra.clips import pixels
+from mudra.clips.copies import described, names_of, plain, refuse_broken
 from mudra.clips.manifest import Manifest, read_manifest, write_manifest
 from mudra.clips.workers import Crew, Failure
 from mudra.errors import DataError, OutputError
 from mudra.files import told_as_output_error
 from mudra.progress import Progress
 from mudra.sources import open_source
+from mudra.sources.parts import in_parts
 from mudra.types import Source, StreamInfo
 
 Resize = Literal["keep", "crop", "stretch"]
@@ -36,8 +34,6 @@ Form = Literal["npz", "jpeg"]
 
 QUALITY = 92  # of JPEG; its blocks begin to show in small pictures below about 90
 LIMIT = 600.0  # seconds that one clip may take
-_AT_ONCE = 256 * 1024**2  # bytes of full-size frames that are held while a clip is shrunk
-_PLAIN = re.compile(r"[\w-][\w. +()-]{0,100}(/[\w-][\w. +()-]{0,100}){0,4}", re.ASCII)
 
 
 def cache(
@@ -77,7 +73,7 @@ def cache(
             unfinished.mkdir(parents=True)
             jobs = _jobs(manifest, _Shrink(size, resize, form), unfinished)
             with Crew(workers, LIMIT, progress) as crew:
-                made = _make_all(jobs, crew, skip_broken)
+                made = _make_all(manifest, jobs, crew, skip_broken)
             write_manifest(_described(manifest, made, unfinished, form), unfinished)
             unfinished.rename(out)
     finally:
@@ -116,11 +112,8 @@ class _Job:
 
 
 def _jobs(manifest: Manifest, shrink: _Shrink, out: Path) -> list[_Job]:
-    ids = manifest.ids.to_pylist()
-    folders = {name[:end] for name in ids for end, letter in enumerate(name) if letter == "/"}
     jobs: list[_Job] = []
-    for clip in manifest:
-        name = _hashed(clip.id) if clip.id in folders else _plain(clip.id)  # no clip lies inside another one
+    for clip, name in zip(manifest, names_of(manifest), strict=True):
         streams = {stream: (path, manifest.streams[stream]) for stream, path in clip.streams.items()}
         jobs.append(_Job(clip.id, name, streams, clip.start, clip.stop, shrink, out))
     return jobs
@@ -134,42 +127,29 @@ class _Made:
     fps: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Unwritten:
-    """The copy could not be written, which no other clip would mend."""
-
-    reason: str
-
-
-def _make_all(jobs: list[_Job], crew: Crew, skip_broken: bool) -> dict[int, _Made]:
+def _make_all(manifest: Manifest, jobs: list[_Job], crew: Crew, skip_broken: bool) -> dict[int, _Made]:
     """The copies by row, in the order of the rows; broken clips are left out or are an error."""
     made: dict[int, _Made] = {}
     broken: dict[int, str] = {}
     for row, result in crew.each("copying clips", _make, jobs):
-        if isinstance(result, _Unwritten):
-            raise OutputError(
-                f"{jobs[row].out}: cannot be written ({result.reason}); make room, or name another folder."
-            )
         if isinstance(result, Failure):
             broken[row] = result.reason
         else:
             made[row] = result
-    if broken and not (skip_broken and made):
-        first = min(broken)
-        raise DataError(
-            f"{len(broken)} of {len(jobs)} clips cannot be read, the first of them {jobs[first].id!r}: "
-            f"{broken[first]} See all with `mudra data check`, or leave them out with --skip-broken."
+    if not (skip_broken and made):
+        refuse_broken(
+            manifest, broken, "See all with `mudra data check`, or leave them out with --skip-broken."
         )
     return dict(sorted(made.items()))
 
 
-def _make(job: _Job) -> _Made | _Unwritten:
+def _make(job: _Job) -> _Made:
     """Copy one clip."""
     files: dict[str, str] = {}
     fps = 0.0
     try:
         for stream, (path, info) in job.streams.items():
-            below = f"{_plain(stream.replace(':', '-'))}/{job.name}"
+            below = f"{plain(stream.replace(':', '-'))}/{job.name}"
             if info.kind == "video":
                 frames, times = _shrunk(_source(path, info, job), job.shrink)
                 fps = _rate(times, info.fps, job)
@@ -179,7 +159,10 @@ def _make(job: _Job) -> _Made | _Unwritten:
             else:
                 files[stream] = _write_part(_source(path, info, job), info, job, below)
     except OSError as problem:  # reading raises DataError
-        return _Unwritten(problem.strerror or str(problem))
+        reason = problem.strerror or str(problem)
+        raise OutputError(
+            f"{job.out}: cannot be written ({reason}); make room, or name another folder."
+        ) from None
     return _Made(files, fps)
 
 
@@ -189,27 +172,8 @@ def _source(path: Path, info: StreamInfo, job: _Job) -> Source:
 
 def _shrunk(source: Source, shrink: _Shrink) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """All frames of a source made smaller, and their times, without ever holding many large ones."""
-    seen: list[NDArray[np.float64]] = []
-
-    def first(times: NDArray[np.float64]) -> NDArray[np.int64]:
-        seen[:] = [times]
-        return np.zeros(1, np.int64)
-
-    one = source.read(first).values
-    count = len(seen[0])
-    step = max(1, _AT_ONCE // one.nbytes)
-    parts: list[NDArray[np.uint8]] = []
-    times: list[NDArray[np.float64]] = []
-    for numbers in np.split(np.arange(count), np.arange(step, count, step)):
-        part = source.read(partial(_just, numbers))
-        parts.append(shrink(part.values))
-        times.append(part.times)
-    return np.concatenate(parts), np.concatenate(times)
-
-
-def _just(numbers: NDArray[np.int64], times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Choose these frames, as far as they are there."""
-    return numbers[numbers < len(times)]
+    frames, times = zip(*((shrink(part.values), part.times) for part in in_parts(source)), strict=True)
+    return np.concatenate(frames), np.concatenate(times)
 
 
 def _write_video(frames: NDArray[np.uint8], times: NDArray[np.float64], job: _Job, below: str) -> str:
@@ -259,17 +223,11 @@ def _rate(times: NDArray[np.float64], declared: float | None, job: _Job) -> floa
 
 def _described(manifest: Manifest, made: Mapping[int, _Made], root: Path, form: Form) -> Manifest:
     """The manifest of the copies."""
-    kept = manifest.select(list(made))
-    files = {
-        stream: pa.array([copy.files.get(stream, "").encode() for copy in made.values()], pa.binary())
-        for stream in manifest.files
-    }
     streams = dict(manifest.streams)
     for stream, info in manifest.streams.items():
         if info.kind == "video":
             streams[stream] = replace(info, fps=_one_rate(manifest, made) if form == "jpeg" else None)
-    nowhere = np.full(len(made), np.nan)
-    return replace(kept, root=root, files=files, streams=streams, starts=nowhere, stops=nowhere.copy())
+    return described(manifest, root, {row: copy.files for row, copy in made.items()}, streams)
 
 
 def _one_rate(manifest: Manifest, made: Mapping[int, _Made]) -> float:
@@ -287,15 +245,6 @@ def _one_rate(manifest: Manifest, made: Mapping[int, _Made]) -> float:
             "files keep no times; copy as npz."
         )
     return round(float(np.median(list(rates.values()))), 4)
-
-
-def _plain(name: str) -> str:
-    """A name that every file system takes, the same each time."""
-    return name if _PLAIN.fullmatch(name) else _hashed(name)
-
-
-def _hashed(name: str) -> str:
-    return sha256(name.encode()).hexdigest()[:24]
 
 
 def _room(out: Path, below: str) -> Path:

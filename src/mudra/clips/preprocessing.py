@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mudra.clips import points as body
+from mudra.clips.dataset_json import stream_kind
 from mudra.clips.layouts import PointLayout, find_layout
 from mudra.clips.pixels import normalise, resize, view_box
 from mudra.clips.sampling import chooser
@@ -51,8 +52,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         for name in self.settings.streams:
             if name not in self.streams:
-                known = ", ".join(self.streams) or "none"
-                raise RecipeError(f"clip.streams: the data has no stream {name!r}; it has {known}.")
+                raise RecipeError(_absent(name, self.streams))
             kind = self.streams[name].kind
             if kind == "points":
                 self._check_points(name)
@@ -175,12 +175,22 @@ class Preprocessing:
         return source.read(lambda times: np.concatenate([choose(times) for choose in choosers]))
 
 
+def _absent(name: str, streams: Mapping[str, StreamInfo]) -> str:
+    """What is wrong where the data lacks a stream, and what a user can do who has videos and needs points."""
+    problem = f"clip.streams: the data has no stream {name!r}; it has {', '.join(streams) or 'none'}."
+    if stream_kind(name) == "points" and "video" in streams:
+        problem += " This recipe reads points: make them with `mudra data landmarks DATA OUT`, and train with --data OUT."
+    return problem
+
+
 def open_stream(clip: Clip, name: str, info: StreamInfo) -> Source:
     """The source of one stream of a clip.
 
     Raises:
         DataError: the clip has no such stream, or its file cannot be opened.
     """
+    if name in clip.opened:
+        return clip.opened[name]
     if name not in clip.streams:
         have = ", ".join(clip.streams) or "none"
         raise DataError(

@@ -94,6 +94,18 @@ def paced(times: Times, want: int, fps: float, end: float = 1.0, phase: float = 
     return np.minimum(np.searchsorted(times, moments - TIE), len(times) - 1).astype(np.int64)
 
 
+def thinned(times: Times, fps: float) -> Indices:
+    """Choose at most `fps` frames a second: the first of each 1 / fps seconds, counted from the first frame.
+
+    >>> thinned(np.arange(7) / 30, fps=15)
+    array([0, 2, 4, 6])
+    >>> thinned(np.array([0.0, 0.5, 9.0]), fps=15)
+    array([0, 1, 2])
+    """
+    ticks = np.floor((times - times[0] + TIE) * fps)
+    return np.flatnonzero(np.diff(ticks, prepend=-1.0) > 0).astype(np.int64)
+
+
 def window_starts(length: int, want: int, stride: int, clips: int) -> Indices:
     """First frames of `clips` windows spread evenly over the source; one is the centre.
 

@@ -18,7 +18,7 @@ from multiprocessing.context import SpawnProcess
 from types import TracebackType
 from typing import Any, TypeVar
 
-from mudra.errors import MudraError, UsageError
+from mudra.errors import MudraError, OutputError, UsageError
 from mudra.progress import Progress, silent
 
 T = TypeVar("T")
@@ -35,6 +35,13 @@ class Failure:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Hopeless:
+    """What would befall every other item too."""
+
+    problem: MudraError
+
+
 def cores() -> int:
     """How many processes this machine, or the part of it that we may use, works on at a time."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -45,7 +52,7 @@ class Crew:
 
     Args:
         workers: how many, by default one a core; 0 works in this process, where nothing can be limited.
-        limit: seconds that one item may take.
+        limit: seconds that one item may take, or that may pass without `still_working`.
         progress: told about every item.
     """
 
@@ -73,14 +80,19 @@ class Crew:
             what: a word for the progress.
             work: a function that a fresh process can import; a MudraError of it becomes a `Failure`.
         Raises:
-            UsageError: the processes cannot start.
+            UsageError: the processes cannot start, or `work` raised it.
+            OutputError: `work` raised it, for what cannot be written once cannot be written again.
         """
         results = self._in_others(work, items) if self._most else self._here(work, items)
-        for done, result in enumerate(results, 1):
-            yield result
+        for done, (number, result) in enumerate(results, 1):
+            if isinstance(result, _Hopeless):
+                raise result.problem
+            yield number, result
             self._progress(what, done, len(items))
 
-    def _here(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[int, R | Failure]]:
+    def _here(
+        self, work: Callable[[T], R], items: Sequence[T]
+    ) -> Iterator[tuple[int, R | Failure | _Hopeless]]:
         return ((number, _attempt(work, item)) for number, item in enumerate(items))
 
     def _in_others(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[int, Any]]:
@@ -102,9 +114,20 @@ class Crew:
                     yield at or 0, result[0]
 
 
-def _attempt(work: Callable[[T], R], item: T) -> R | Failure:
+def still_working() -> None:
+    """Called by work that takes long: the item's time begins anew. In this process it does nothing."""
+    if _pipe is not None:
+        _pipe.send(None)
+
+
+_pipe: Connection | None = None  # of the process that serves
+
+
+def _attempt(work: Callable[[T], R], item: T) -> R | Failure | _Hopeless:
     try:
         return work(item)
+    except (OutputError, UsageError) as problem:
+        return _Hopeless(problem)
     except MudraError as problem:
         return Failure(str(problem))
     except Exception as problem:  # whatever a damaged file brings out of a decoder, the others go on
@@ -180,6 +203,8 @@ class _Worker:
 
 def _serve(pipe: Connection) -> None:
     """The life of a process: items in, results out, until the pipe closes."""
+    global _pipe
+    _pipe = pipe
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is the one who is asked to stop
     with suppress(EOFError, BrokenPipeError):
         while True:

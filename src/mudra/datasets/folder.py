@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from mudra.clips.landmarks import refuse_unfinished
 from mudra.clips.manifest import MANIFEST_CSV, Manifest, read_folder, read_manifest
 from mudra.errors import DataError
 from mudra.sections import Count, DataSettings
@@ -40,6 +41,7 @@ class Folder(DataSettings):
         if file is None and (folder / MANIFEST_CSV).exists():
             file = MANIFEST_CSV
         if file is None:
+            refuse_unfinished(folder)
             manifest = read_folder(folder, follow_links=self.follow_links)
         else:
             manifest = read_manifest(folder, file, follow_links=self.follow_links)

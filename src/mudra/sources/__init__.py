@@ -14,7 +14,21 @@ from mudra.sources.ts import TsSource
 from mudra.sources.video import VideoSource
 from mudra.types import StreamKind
 
-__all__ = ["ArraySource", "Facts", "FrameFolder", "Limits", "VideoSource", "open_source", "verify"]
+__all__ = [
+    "ArraySource",
+    "Facts",
+    "FrameFolder",
+    "Limits",
+    "VideoSource",
+    "holds_arrays",
+    "open_source",
+    "verify",
+]
+
+
+def holds_arrays(path: Path) -> bool:
+    """Whether points and series can lie in a file of this name; else it is a video or a folder of pictures."""
+    return path.suffix.lower() in (".npy", ".npz", ".mat", ".ts")
 
 
 def open_source(
