@@ -179,7 +179,9 @@ def _absent(name: str, streams: Mapping[str, StreamInfo]) -> str:
     """What is wrong where the data lacks a stream, and what a user can do who has videos and needs points."""
     problem = f"clip.streams: the data has no stream {name!r}; it has {', '.join(streams) or 'none'}."
     if stream_kind(name) == "points" and "video" in streams:
-        problem += " This recipe reads points: make them with `mudra data landmarks DATA OUT`, and train with --data OUT."
+        problem += (
+            " This recipe reads points: make them with `mudra data landmarks DATA OUT`, and train on OUT."
+        )
     return problem
 
 

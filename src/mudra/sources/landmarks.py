@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata, util
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -119,9 +119,13 @@ def mediapipe() -> Finder:
     Raises:
         UsageError: it is not installed.
     """
-    if util.find_spec("mediapipe") is None:
-        raise UsageError(_how_to_install("it is not installed, and finding body points in video needs it"))
-    return Finder(f"mediapipe {metadata.version('mediapipe')} holistic", _holistic)
+    try:
+        version = metadata.version("mediapipe")  # without importing it
+    except metadata.PackageNotFoundError:
+        raise UsageError(
+            _how_to_install("it is not installed, and finding body points in video needs it")
+        ) from None
+    return Finder(f"mediapipe {version} holistic", _holistic)
 
 
 @contextmanager
