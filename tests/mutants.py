@@ -41,6 +41,7 @@ STOPS, FILES, RANKS, TRAINING = (
 POINTS, KEYPOINTS = "tests/test_points.py", "models/keypoint_transformer.py"
 SHOW = "tests/test_show.py"
 PREPARED, ALTERED = "tests/test_point_preparation.py", "tests/test_point_augment.py"
+LANDMARKS = "tests/test_landmarks.py"
 LOOP, STEP = "training/loop.py", "training/step.py"
 LOSSES, TERMS = "tests/test_loss_terms.py", "training/terms.py"
 SAVED, TEAM = "training/checkpoints.py", "training/ranks.py"
@@ -296,6 +297,23 @@ MUTANTS = [
            "    seen_BK = torch.ones_like(mixed[:, 0, :, 0]).double()", "tests/test_mixing.py", "counts_those_seen"),
     Mutant("stages: the second forgets the first", "training/train.py",
            "            init_from = stage.path\n", "            pass\n", STOPS, "stages_follow"),
+    # points from video
+    Mutant("landmarks: parts in another order than the layout", "sources/landmarks.py",
+           '"left_hand_landmarks": 21, "pose_landmarks": 33,', '"pose_landmarks": 33, "left_hand_landmarks": 21,',
+           LANDMARKS, "order or rows"),
+    Mutant("landmarks: an absent hand becomes a coordinate", "sources/landmarks.py",
+           "np.full((POINTS, 3), np.nan, np.float32)", "np.zeros((POINTS, 3), np.float32)", LANDMARKS, "rows"),
+    Mutant("landmarks: x and y in different units", "sources/landmarks.py",
+           "[width / height, 1, width / height]", "[1, 1, 1]", LANDMARKS, "units"),
+    Mutant("landmarks: points of another video are taken for done", "clips/landmarks.py",
+           "if source != job.source:", "if False:", LANDMARKS, "mixed"),
+    Mutant("landmarks: a folder of unfinished points is a data set", "datasets/folder.py",
+           "            refuse_unfinished(folder)\n", "", LANDMARKS, "killed"),
+    Mutant("landmarks: predicting looks at other points than the data set has", "recognizer.py",
+           "rows = rows_of(preprocessing.layout(name))", "rows = rows_of(preprocessing.layout(name))[::-1]",
+           LANDMARKS, "recogniser"),
+    Mutant("workers: long work that shows life is given up", "clips/workers.py",
+           "        _pipe.send(None)\n", "        pass\n", "tests/test_check.py", "shows_life"),
 ]  # fmt: skip
 
 

@@ -18,8 +18,8 @@ from mudra.clips.check import Report, check, render, to_json
 from mudra.clips.inspection import values_digest
 from mudra.clips.manifest import read_manifest
 from mudra.clips.pixels import resize
-from mudra.clips.workers import Crew, Failure
-from mudra.errors import DataError, UsageError
+from mudra.clips.workers import Crew, Failure, still_working
+from mudra.errors import DataError, OutputError, UsageError
 from tests.footage import footage, write_video
 
 SOUND = 6  # clips of the sound data set; two classes, two groups a split
@@ -450,6 +450,26 @@ def test_a_reader_that_hangs_or_dies_is_an_answer_and_the_rest_goes_on():
         assert pid is not None
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def slowly(number: int) -> int:
+    if number == 13:
+        raise OutputError("out: could not be written.")
+    for _ in range(10):
+        time.sleep(0.3)
+        still_working()
+    return number
+
+
+def test_long_work_that_shows_life_is_not_given_up():
+    with Crew(workers=1, limit=2.0) as crew:
+        assert dict(crew.each("waiting", slowly, [1])) == {0: 1}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_disk_that_cannot_be_written_ends_all_work(workers):
+    with Crew(workers=workers) as crew, pytest.raises(OutputError, match="could not be written"):
+        list(crew.each("waiting", slowly, [13, 13]))
 
 
 def test_a_crew_that_is_left_early_leaves_no_process():

@@ -12,6 +12,7 @@ import pytest
 
 from mudra.cli import main
 from mudra.errors import MudraError
+from mudra.progress import Screen
 from mudra.recipe import write_yaml
 from tests.tiny import tiny_recipe, write_bars
 
@@ -159,3 +160,14 @@ def test_an_error_is_one_line_and_a_traceback_only_on_request(tmp_path):
     found = mudra("predict", tmp_path, "x.mp4")
     assert len(found.stderr.strip().splitlines()) == 1
     assert "Traceback" in mudra("predict", tmp_path, "x.mp4", "--traceback").stderr
+
+
+def test_a_long_silence_is_broken_where_there_is_no_bar(monkeypatch, capsys):
+    now = 0.0
+    monkeypatch.setattr("mudra.progress.time.monotonic", lambda: now)
+    with Screen(bar=False) as screen:
+        for done in range(1, 1201):
+            now += 0.1
+            screen.progress("finding points", done, 1200)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["finding points: 600 of 1,200", "finding points: 1,200 of 1,200"]

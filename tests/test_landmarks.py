@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -391,6 +392,34 @@ def test_the_command_line_extracts_and_reports(data, tmp_path, monkeypatch):
 
 
 # MediaPipe
+
+
+class Graph:
+    """Answers as MediaPipe does, with parts that it was told to find."""
+
+    def __init__(self, *parts: str) -> None:
+        self.parts = parts
+
+    def process(self, frame: np.ndarray) -> SimpleNamespace:
+        assert frame.flags.c_contiguous
+        marks = {
+            name: [SimpleNamespace(x=count, y=row, z=-row, visibility=0.25) for row in range(count)]
+            for name, count in PARTS.items()
+        }
+        return SimpleNamespace(
+            **{name: SimpleNamespace(landmark=marks[name]) if name in self.parts else None for name in PARTS}
+        )
+
+
+def test_what_mediapipe_found_stands_in_its_rows_and_the_rest_is_nan():
+    frame = frames(ALL)[0][:, ::-1]
+    found, score = source._detect(Graph("pose_landmarks", "right_hand_landmarks"), frame)
+    assert found[489].tolist() == [33, 0, 0]
+    assert found[HOLISTIC.row("pose_right_foot_index")].tolist() == [33, 32, -32]
+    assert found[HOLISTIC.row("right_hand_pinky_tip")].tolist() == [21, 20, -20]
+    assert np.isnan(found[:489]).all()
+    assert not np.isnan(found[489:]).any()
+    assert (score[:489].max(), set(score[489:522]), set(score[522:])) == (0, {0.25}, {1})
 
 
 def absent(*_words: object) -> str:

@@ -120,15 +120,9 @@ def extract(
     done = _done(jobs, out)
     if done:
         say(f"{out}: {len(done):,} of {len(jobs):,} clips are done already")
-    todo = [row for row in range(len(jobs)) if row not in done]
-    broken: dict[int, str] = {}
     try:
         with Crew(workers, LIMIT, progress) as crew:
-            for place, result in crew.each("finding points", _work, [jobs[row] for row in todo]):
-                if isinstance(result, Failure):
-                    broken[todo[place]] = result.reason
-                else:
-                    done[todo[place]] = result
+            broken = _find_all(jobs, done, crew)
     except KeyboardInterrupt:
         raise StoppedError(
             f"{out}: stopped with {len(done):,} of {len(jobs):,} clips done; run the same command again to go on."
@@ -179,6 +173,18 @@ class _Job:
     finder: Finder
     target: Path
     source: bytes
+
+
+def _find_all(jobs: list[_Job], done: dict[int, Seen], crew: Crew) -> dict[int, str]:
+    """Do what is not done, and add it there. Returns why clips cannot be read, by row."""
+    todo = [row for row in range(len(jobs)) if row not in done]
+    broken: dict[int, str] = {}
+    for place, result in crew.each("finding points", _work, [jobs[row] for row in todo]):
+        if isinstance(result, Failure):
+            broken[todo[place]] = result.reason
+        else:
+            done[todo[place]] = result
+    return broken
 
 
 def _work(job: _Job) -> Seen:

@@ -4,7 +4,7 @@ One object serves training (where nothing is drawn), evaluation, prediction, exp
 travels in the bundle: the recogniser that was evaluated is the recogniser that runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -176,13 +176,16 @@ class Preprocessing:
 
 
 def _absent(name: str, streams: Mapping[str, StreamInfo]) -> str:
-    """What is wrong where the data lacks a stream, and what a user can do who has videos and needs points."""
-    problem = f"clip.streams: the data has no stream {name!r}; it has {', '.join(streams) or 'none'}."
-    if stream_kind(name) == "points" and "video" in streams:
-        problem += (
-            " This recipe reads points: make them with `mudra data landmarks DATA OUT`, and train on OUT."
-        )
-    return problem
+    """What is wrong where the data lacks a stream."""
+    known = ", ".join(streams) or "none"
+    return f"clip.streams: the data has no stream {name!r}; it has {known}.{_how_to_make(name, streams)}"
+
+
+def _how_to_make(name: str, streams: Collection[str]) -> str:
+    """What a user can do who has videos and needs points."""
+    if stream_kind(name) != "points" or "video" not in streams:
+        return ""
+    return " This reads points: make them with `mudra data landmarks DATA OUT`, and take OUT as the data."
 
 
 def open_stream(clip: Clip, name: str, info: StreamInfo) -> Source:
@@ -197,5 +200,6 @@ def open_stream(clip: Clip, name: str, info: StreamInfo) -> Source:
         have = ", ".join(clip.streams) or "none"
         raise DataError(
             f"clip {clip.id!r}: it has no stream {name!r}, only {have}. Add it, or leave the clip out."
+            f"{_how_to_make(name, clip.streams)}"
         )
     return open_source(clip.streams[name], info.kind, fps=info.fps, start=clip.start, stop=clip.stop)
