@@ -84,12 +84,12 @@ def columns(manifest: Manifest, layout: str, dims: int, frames: int) -> dict[str
     def training(augment: AugmentSettings, prepared: PointSettings, kept: Kept) -> Callable[[int], object]:
         settings = ClipSettings(streams=("points",), frames=frames, points=prepared)
         clips = TrainingClips(manifest, Preprocessing(settings, manifest.streams), augment, seed=0)
-        clips._kept = kept
+        clips.alteration.kept = kept
         return lambda number: clips[Place(number, 1, number)]
 
     reading = Preprocessing(ClipSettings(streams=("points",), frames=frames, points=points), manifest.streams)
     return {
-        "read": lambda number: reading.read_points(manifest[number], "points"),
+        "read": lambda number: reading.read_track(manifest[number], "points"),
         "recipe, unkept": training(recipe.augment, points, Kept(0)),
         "recipe": training(recipe.augment, points, Kept()),
         "everything": training(all_on, points, Kept()),

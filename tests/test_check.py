@@ -19,6 +19,7 @@ from mudra.clips.inspection import values_digest
 from mudra.clips.manifest import read_manifest
 from mudra.clips.pixels import resize
 from mudra.clips.workers import Crew, Failure, still_working
+from mudra.datasets.asl16 import Asl16
 from mudra.errors import DataError, OutputError, UsageError
 from tests.footage import footage, write_video
 
@@ -502,18 +503,83 @@ def test_several_processes_find_what_one_finds(sound):
     assert together.facts == alone.facts
 
 
+# Points and series
+
+
+def series_rows(folder: Path, values: list[np.ndarray], splits: str) -> list[dict[str, str]]:
+    rows = []
+    for number, (array, split) in enumerate(zip(values, splits, strict=True)):
+        np.savez(folder / f"{number}.npz", series=array.astype(np.float32))
+        rows.append(row(number, {"t": "train", "e": "test"}[split], series=f"{number}.npz"))
+        del rows[-1]["video"]
+    return rows
+
+
+SENSOR = {"streams": {"series": {"fps": 20}}, "tasks": {"label": ["wave", "nod"]}}
+
+
+def test_silent_channels_and_zeros_are_told(tmp_path):
+    rng = np.random.default_rng(0)
+    clips = [rng.normal(1, 1, (30, 5)) for _ in range(4)]
+    for clip in clips:
+        clip[:, 1], clip[:, 3], clip[10:30, 4] = 7, np.nan, 0
+    clips[2][:] = np.nan
+    report = examined(tmp_path, series_rows(tmp_path, clips, "ttee"), SENSOR)
+    silent = only(report.warnings, "silent channels")
+    assert [finding.found for finding in silent] == [
+        "1 of 5 channels are always the same: 1", "1 of 5 channels are never known: 3",
+    ]  # fmt: skip
+    assert "10%" in only(report.warnings, "many zeros")[0].found
+    assert [finding.place for finding in only(report.warnings, "nothing known")] == ["clip 'c2' (test)"]
+    assert report.facts["streams"]["series"]["unseen"]["any channel"] == 0.25
+
+
+def test_a_clip_of_other_channels_is_found(tmp_path):
+    clips = [np.arange(60).reshape(20, 3) + at for at in range(3)] + [np.arange(40).reshape(20, 2)]
+    rows = series_rows(tmp_path, clips, "ttte")
+    assert [
+        finding.place for finding in only(examined(tmp_path, rows, SENSOR).problems, "another shape")
+    ] == ["clip 'c3' (test)"]
+    told = SENSOR | {"streams": {"series": {"fps": 20, "channels": 3}}}
+    assert "2 channels" in only(examined(tmp_path, rows, told).problems, "cannot be read")[0].found
+
+
+def test_copies_among_the_windows_of_one_file_are_found(tmp_path):
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(20, 3)) for _ in range(6)]
+    parts[3], parts[5] = parts[1], parts[0]  # the splits share one; train has one twice
+    np.savez(tmp_path / "all.npz", series=np.concatenate(parts).astype(np.float32))
+    rows = []
+    for number in range(6):
+        rows.append(row(number, "test" if number in (4, 5) else "train", series="all.npz"))
+        rows[-1] |= {"start": f"{number}", "stop": f"{number + 1}"}
+        del rows[-1]["video"]
+    rows.append({**rows[0], "clip": "late", "start": "9", "stop": "10"})
+    report = examined(tmp_path, rows, SENSOR)
+    assert [f.place for f in only(report.problems, "same content in two splits")] == ["clip 'c5' (test)"]
+    assert [f.place for f in only(report.warnings, "copy in a split")] == ["clip 'c3' (train)"]
+    assert [f.place for f in only(report.problems, "starts after its end")] == ["clip 'late' (train)"]
+    facts = report.facts["streams"]["series"]
+    assert (facts["files"], facts["shapes"]) == (1, {"3": 6})
+    assert facts["seconds"]["median"] == pytest.approx(1.0)
+
+
+def test_a_copy_of_a_file_from_which_another_part_is_cut_is_found(tmp_path):
+    values = np.random.default_rng(0).normal(size=(60, 3))
+    rows = series_rows(tmp_path, [values, values, values + 1], "tet")
+    rows[0] |= {"start": "0", "stop": "2"}
+    rows[1] |= {"start": "1", "stop": "3"}
+    assert [
+        f.place for f in only(examined(tmp_path, rows, SENSOR).problems, "same content in two splits")
+    ] == ["clip 'c1' (test)"]
+
+
 # Real data
 
 
-def test_the_copies_in_a_published_data_set_are_found(shared_data, tmp_path):
-    arrays = np.load(shared_data("asl16") / "asl16.npz", allow_pickle=False)
-    rows = []
-    for split, part in (("train", "Train"), ("val", "Valid"), ("test", "Test")):
-        for number, (values, name) in enumerate(zip(arrays[f"X_{part}"], arrays[f"y_{part}"], strict=True)):
-            np.savez(tmp_path / f"{split}{number}.npz", series=values)
-            clip = f"{split}{number}"
-            rows.append({"clip": clip, "split": split, "label": str(name), "series": f"{clip}.npz"})
-    report = examined(tmp_path, rows, {"streams": {"series": {"fps": 30}}})
+def test_the_copies_in_a_published_data_set_are_found(shared_data):
+    report = check(Asl16().read(shared_data("asl16")), workers=0)
     across = only(report.problems, "same content in two splits")
     assert len(across) + len(only(report.warnings, "copy in a split")) == 45
-    assert across
+    assert {finding.place.split("'")[1].partition("-")[0] for finding in across} == {"val", "test"}
+    assert len({finding.found for finding in across}) == 1  # one sequence, again and again

@@ -151,7 +151,7 @@ def test_with_the_new_options_off_clips_are_drawn_as_ever() -> None:
         drawn = draw_points(
             AugmentSettings(points=WILD, rotate=20), np.random.default_rng(seed), flip=seed == 1
         )
-        at = moments(times, 16, PointSettings(), drawn)
+        at = moments(times, 16, "stretch", drawn)
         looks = normalise(resample(walk(30, seed, 0.1), times, at), KINECT, PLAIN)
         found = alter(looks, drawn, KINECT, WILD)
         assert (len(at), int(np.isnan(found).sum())) == (count, hidden)
@@ -344,7 +344,7 @@ def test_a_slower_clip_has_more_moments_where_there_is_room(seed: int, frames: i
     drawn = draw_points(
         AugmentSettings(points=PointAugment(slow=1.0)), np.random.default_rng(seed), flip=False
     )
-    found = moments(times, 32, settings, drawn)
+    found = moments(times, 32, settings.short, drawn)
     even = moments_of(times, 32, short)
     assert len(even) <= len(found) <= min(32, 2 * len(even))
     assert (found[0], found[-1]) == (even[0], even[-1])
@@ -424,12 +424,12 @@ def test_kept_clips_are_read_once_and_look_the_same(tmp_path: Path, monkeypatch:
     manifest = read_manifest(sign_data(tmp_path))
     settings = AugmentSettings(points=WILD)
     keeping, reading = (TrainingClips(manifest, preparing(), settings, 0) for _ in range(2))
-    reading._kept = Kept(room=0)
+    reading.alteration.kept = Kept(room=0)
     reads = []
-    original = Preprocessing.read_points
+    original = Preprocessing.read_track
     monkeypatch.setattr(
         Preprocessing,
-        "read_points",
+        "read_track",
         lambda self, clip, name: (reads.append(clip), original(self, clip, name))[1],
     )
     for epoch in range(3):
@@ -480,4 +480,4 @@ def test_a_clip_that_cannot_be_read_is_told_every_time(tmp_path: Path) -> None:
         first, again = (clips[Place(number)].failure for _ in range(2))
         assert first == again != ""
     with pytest.raises(DataError):
-        preparing().read_points(manifest[1], "points")
+        preparing().read_track(manifest[1], "points")

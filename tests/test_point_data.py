@@ -1,4 +1,4 @@
-"""Points as they are released: UTD-MHAD's `.mat` files and NATOPS's `.ts` files."""
+"""Points and series as they are released: UTD-MHAD's `.mat` files, NATOPS's `.ts` files, asl16's stacked arrays."""
 
 import os
 import struct
@@ -14,10 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from mudra.clips.preprocessing import open_stream
+from mudra.clips.loader import Place, TrainingClips
+from mudra.clips.preprocessing import Preprocessing, open_stream
+from mudra.datasets.asl16 import Asl16
 from mudra.datasets.natops import Natops
 from mudra.datasets.utd_mhad import UtdMhad
 from mudra.errors import DataError
+from mudra.sections import AugmentSettings, ClipSettings, SeriesSettings
 from mudra.sources import Limits, open_source
 
 patient = hypothesis.settings(deadline=None)
@@ -251,3 +254,80 @@ def test_the_real_archive_has_its_counts() -> None:
         len(open_stream(clip, "points", manifest.streams["points"]).read(every).times) for clip in manifest
     }
     assert lengths == {51}
+
+
+# --- stacked arrays and asl16 ----------------------------------------------------------------------
+
+
+def stacks(root: Path, **changes: object) -> Path:
+    """A small release of asl16: 3, 2 and 2 sequences of 4 frames, each filled with its own number."""
+    arrays: dict[str, object] = {}
+    for begin, count, part in ((0, 3, "Train"), (3, 2, "Valid"), (5, 2, "Test")):
+        arrays[f"X_{part}"] = np.arange(begin, begin + count, dtype=np.float32)[:, None, None] * np.ones(
+            (1, 4, 158)
+        )
+        arrays[f"y_{part}"] = np.array(["yes", "no", "eat"][:count])
+    np.savez_compressed(root / "asl16.npz", **(arrays | changes))
+    return root
+
+
+def test_each_stacked_sequence_is_a_clip_of_its_own(tmp_path: Path) -> None:
+    manifest = Asl16().read(stacks(tmp_path))
+    assert [len(manifest.split(split)) for split in ("train", "val", "test")] == [3, 2, 2]
+    for number, clip in enumerate(manifest):
+        values = open_stream(clip, "series", manifest.streams["series"]).read(every).values
+        np.testing.assert_array_equal(values, np.full((4, 158), number, np.float32))
+    assert [clip.labels["label"] for clip in manifest] == ["yes", "no", "eat", "yes", "no", "yes", "no"]
+
+
+def test_a_stack_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
+    manifest = Asl16().read(stacks(tmp_path))
+    read = lambda: open_stream(manifest[6], "series", manifest.streams["series"]).read(every).values  # noqa: E731
+    assert read().max() == 6
+    stacks(tmp_path, X_Test=np.full((2, 4, 158), 9, np.float32))
+    os.utime(tmp_path / "asl16.npz", ns=(1, 1))
+    assert read().max() == 9
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"X_Train": np.ones((3, 4, 157))}, {"X_Train": np.ones((2, 4, 158))}, {"y_Test": np.ones(2)},
+        {"y_Test": np.array(["yes", "perhaps"])}, {"X_Valid": np.ones((2, 158))}, {"X_Test": np.array(["a"])},
+        {"X_Test": np.ones((2, 5, 158))}, {"X_Test": np.full((2, 4, 158), np.inf)},
+    ],
+)  # fmt: skip
+def test_stacks_that_were_never_released_are_told_in_one_line(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    def read_all() -> None:
+        manifest = Asl16().read(root)
+        for clip in manifest:
+            open_stream(clip, "series", manifest.streams["series"]).read(every)
+
+    root = stacks(tmp_path, **changes)
+    with pytest.raises(DataError) as told:
+        read_all()
+    assert "\n" not in str(told.value)
+    assert "asl16.npz" in str(told.value)
+
+
+@pytest.mark.skipif(not (SHARED / "asl16").is_dir(), reason=f"no asl16 at {SHARED}")
+def test_the_real_stacks_have_their_counts() -> None:
+    manifest = Asl16().read(SHARED / "asl16")
+    assert [len(manifest.split(split)) for split in ("train", "val", "test")] == [640, 80, 80]
+    assert np.bincount(manifest.targets("label")).tolist() == [50] * 16
+    last = open_stream(manifest[799], "series", manifest.streams["series"]).read(every).values
+    with np.load(SHARED / "asl16" / "asl16.npz", allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(last, arrays["X_Test"][-1])
+
+
+@pytest.mark.skipif(not (SHARED / "utd_mhad").is_dir(), reason=f"no UTD-MHAD at {SHARED}")
+def test_the_real_sensor_is_read_for_training() -> None:
+    manifest = UtdMhad().read(SHARED / "utd_mhad")
+    settings = ClipSettings(streams=("series",), frames=64, series=SeriesSettings(normalise="clip"))
+    clips = TrainingClips(manifest, Preprocessing(settings, manifest.streams), AugmentSettings(), 0)
+    sample = clips[Place(7)]
+    assert not sample.failure
+    assert sample.streams["series"].shape == (64, 6)
+    assert abs(float(sample.streams["series"].mean())) < 0.1

@@ -127,9 +127,9 @@ def test_points_of_which_the_detector_was_not_sure_are_not_seen(tmp_path: Path) 
     score[2, 50], score[3, 60] = 0.3, np.nan
     np.savez(tmp_path / "clip.npz", points=points, score=score)
     clip = Clip("clip", streams={"points": tmp_path / "clip.npz"})
-    found = preparing(min_score=0.5).read_points(clip, "points")
+    found = preparing(min_score=0.5).read_track(clip, "points")
     assert np.argwhere(~seen(found.values)).tolist() == [[2, 50], [3, 60]]
-    all_seen = preparing().read_points(clip, "points")
+    all_seen = preparing().read_track(clip, "points")
     np.testing.assert_array_equal(all_seen.values, points)
 
 
@@ -138,7 +138,7 @@ def test_hands_of_which_the_detector_was_not_sure_do_not_hold_a_frame(tmp_path: 
     score[:2, 40:82] = 0.1
     np.savez(tmp_path / "clip.npz", points=signer(6), score=score)
     clip = Clip("clip", streams={"points": tmp_path / "clip.npz"})
-    found = preparing(min_score=0.5, drop_frames_without=HANDS).read_points(clip, "points")
+    found = preparing(min_score=0.5, drop_frames_without=HANDS).read_track(clip, "points")
     assert len(found.times) == 4
 
 

@@ -268,7 +268,7 @@ def test_what_was_not_seen_is_never_invented(seed: int, frames: int, unseen: flo
 def test_drawn_moments_stay_inside_the_clip_in_their_order(seed: int, frames: int, short: str) -> None:
     times = 3.0 + np.arange(frames) / 30
     drawn = draw_points(AugmentSettings(points=WILD), np.random.default_rng(seed), False)
-    found = drawn_moments(times, 16, PointSettings(short=short), drawn)
+    found = drawn_moments(times, 16, short, drawn)
     assert 1 <= len(found) <= 16
     assert (np.diff(found) >= 0).all()
     assert times[0] - 1e-9 <= found[0]

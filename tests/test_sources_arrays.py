@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mudra.errors import DataError
-from mudra.sources import ArraySource, Limits, open_source, verify
+from mudra.sources import ArraySource, Limits, npy, open_source, verify
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(9, 5, 3)).astype(np.float32)
@@ -164,7 +164,7 @@ def test_types_that_lose_nothing_are_taken(tmp_path, kind, values, kept):
         ("points", np.ones((0, 5, 2)), "holds nothing"),
         ("points", np.ones((9, 0, 2)), "holds nothing"),
         ("series", np.ones(9), r"expected \[T,C\]"),
-        ("series", np.full((9, 2), np.nan), r"series holds nan at \(0, 0\); expected numbers"),
+        ("series", np.full((9, 2), np.inf), r"series holds inf at \(0, 0\); expected numbers, or NaN"),
         ("video", np.ones((9, 6, 8), np.uint8), r"expected \[T,H,W,3\]"),
         ("video", np.ones((9, 6, 8, 4), np.uint8), r"expected \[T,H,W,3\]"),
         ("video", np.ones((9, 6, 8, 3), np.float32), "video of type float32; expected uint8"),
@@ -360,3 +360,12 @@ def test_what_is_no_ordinary_file_is_refused(tmp_path):
 def test_sources_need_no_torch():
     script = "import sys, mudra.sources; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", script]) == 0
+
+
+def test_a_packed_array_is_unpacked_once(tmp_path, monkeypatch):
+    unpacked = []
+    unpack = npy._Members._unpacked
+    monkeypatch.setattr(npy._Members, "_unpacked", lambda *a: unpacked.append(a[2]) or unpack(*a))
+    np.savez_compressed(tmp_path / "a.npz", points=POINTS, other=POINTS)
+    ArraySource(tmp_path / "a.npz", "points", 10).read(everything)
+    assert len(unpacked) == 1

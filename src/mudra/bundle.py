@@ -1,7 +1,7 @@
 """The bundle: what a stranger needs to predict, sealed in one folder.
 
     model.safetensors   the weights
-    config.json         model settings, preprocessing, streams, class names, split hash
+    config.json         model settings, preprocessing, streams and their scales, class names, split hash
     README.md           the card
 
 Nothing in a bundle is code, and reading one runs none: weights are safetensors, and the model is
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mudra.clips.preprocessing import Preprocessing
+from mudra.clips.series import Scale
 from mudra.errors import ModelError, MudraError
 from mudra.files import read_json as read_json
 from mudra.files import read_weights as read_weights
@@ -44,6 +45,15 @@ class StreamSettings(Settings):
     kind: StreamKind
     layout: str | None = None
     fps: Annotated[float, Field(gt=0)] | None = None
+    channels: Annotated[int, Field(ge=1)] | None = None
+    space: Literal["picture"] | None = None
+
+
+class ScaleSettings(Settings):
+    """What a config says of a series' channels; see `Scale`."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[Annotated[float, Field(gt=0)], ...]
 
 
 @dataclass(frozen=True)
@@ -73,16 +83,18 @@ class Bundle:
 
     def config(self) -> dict[str, Any]:
         """What config.json holds."""
+        scales = scales_tree(self.preprocessing.scales)
         return {
             "schema": SCHEMA,
             "name": self.name,
             "model": self.model.model_dump(mode="json"),
             "clip": self.preprocessing.settings.model_dump(mode="json"),
             "streams": {
-                name: {"kind": info.kind, "layout": info.layout, "fps": info.fps}
+                name: _stream_tree(info)
                 for name, info in self.preprocessing.streams.items()
                 if name in self.preprocessing.settings.streams
             },
+            **({"scales": scales} if scales else {}),
             "tasks": {task: list(names) for task, names in self.tasks.items()},
             "split_hash": self.split_hash,
         }
@@ -97,6 +109,29 @@ def fitted(model: Settings, preprocessing: Preprocessing) -> Settings:
     layout = preprocessing.layout(points)
     filled: Settings = model.with_layout(layout.parts, layout.bones)
     return filled
+
+
+def scales_tree(scales: Mapping[str, Scale]) -> dict[str, Any]:
+    """The scales of series as plain values."""
+    return {name: {"mean": list(of.mean), "deviation": list(of.deviation)} for name, of in scales.items()}
+
+
+def scales_from(tree: Mapping[str, Any], streams: Mapping[str, StreamInfo], place: str) -> dict[str, Scale]:
+    """The scales of series from plain values.
+
+    Raises:
+        RecipeError, ModelError: they are not those of the streams.
+    """
+    scales = {}
+    for name, values in tree.items():
+        found = parse(ScaleSettings, values, f"{place}, scale of {name!r}")
+        channels = streams[name].channels if name in streams else None
+        if not channels == len(found.mean) == len(found.deviation):
+            raise ModelError(
+                f"{place}: the scale of {name!r} is not that of {channels} channels. Copy it again."
+            )
+        scales[name] = Scale(found.mean, found.deviation)
+    return scales
 
 
 def build_model(
@@ -204,7 +239,7 @@ def _from_config(tree: Mapping[str, Any], place: str) -> Bundle:
     streams = {}
     for name, values in tree["streams"].items():
         info = parse(StreamSettings, values, f"{place}, stream {name!r}")
-        streams[name] = StreamInfo(info.kind, info.layout, info.fps)
+        streams[name] = StreamInfo(info.kind, info.layout, info.fps, info.channels, info.space)
     for task, names in tree["tasks"].items():
         listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
         if not listed or not names or len(set(names)) < len(names):
@@ -212,13 +247,23 @@ def _from_config(tree: Mapping[str, Any], place: str) -> Bundle:
     tasks = {task: tuple(names) for task, names in tree["tasks"].items()}
     if not tasks:
         raise ModelError(f"{place}: it names no task.")
+    clip = parse(ClipSettings, tree["clip"], f"{place}, clip")
+    preprocessing = Preprocessing(clip, streams, scales_from(tree.get("scales", {}), streams, place))
+    if missing := sorted(preprocessing.unscaled):
+        raise ModelError(f"{place}: it lacks the scale of {', '.join(missing)}.")
     return Bundle(
         name=str(tree["name"]),
         model=parse(model_class.Settings, tree["model"], f"{place}, model"),
-        preprocessing=Preprocessing(parse(ClipSettings, tree["clip"], f"{place}, clip"), streams),
+        preprocessing=preprocessing,
         tasks=tasks,
         split_hash=str(tree["split_hash"]),
     )
+
+
+def _stream_tree(info: StreamInfo) -> dict[str, Any]:
+    more = {"channels": info.channels, "space": info.space}
+    known = {key: value for key, value in more.items() if value is not None}
+    return {"kind": info.kind, "layout": info.layout, "fps": info.fps, **known}
 
 
 def _ranked(names: tuple[str, ...], log_C: NDArray[np.float32]) -> tuple[Ranked, ...]:

@@ -159,7 +159,11 @@ def evaluate(
 def predict(
     run: RunPath,
     files: Annotated[
-        list[Path], typer.Argument(help="Video files, or folders of frames.", metavar="FILE...")
+        list[str],
+        typer.Argument(
+            help="Videos, folders of frames, arrays; of several streams: video=a.mp4,points=a.npz.",
+            metavar="FILE...",
+        ),
     ],
     top: Annotated[int, typer.Option(help="How many classes to show.", min=1)] = 5,
     fps: Annotated[float | None, typer.Option(help="Rate of a folder of frames.")] = None,
@@ -172,17 +176,32 @@ def predict(
 
     recognizer = load(run)
     for file in files:
-        answer = recognizer.predict(file, fps=fps)
+        answer = recognizer.predict(streams_of(file), fps=fps)
         if as_json:
             tasks = {
                 task: [{"name": r.name, "probability": round(r.probability, 6)} for r in ranked[:top]]
                 for task, ranked in answer.tasks.items()
             }
-            typer.echo(json.dumps({"file": str(file), "tasks": tasks}, ensure_ascii=False))
+            typer.echo(json.dumps({"file": file, "tasks": tasks}, ensure_ascii=False))
             continue
         from mudra.reports.answers import prediction_table
 
-        show(prediction_table(str(file), answer, top))
+        show(prediction_table(file, answer, top))
+
+
+def streams_of(text: str) -> str | dict[str, str]:
+    """One file for all streams, or the file of each, as a user writes them: `video=a.mp4,points=a.npz`.
+
+    >>> streams_of("a=b.mp4"), streams_of("video=a.mp4,points:left=b.npz")
+    ('a=b.mp4', {'video': 'a.mp4', 'points:left': 'b.npz'})
+    """
+    from mudra.types import STREAM_KINDS
+
+    parts = [part.partition("=") for part in text.split(",")]
+    named = all(equals and name.partition(":")[0] in STREAM_KINDS for name, equals, _ in parts)
+    if not named or Path(text).exists():
+        return text
+    return {name: file for name, _, file in parts}
 
 
 @checkpoint_app.command("verify")

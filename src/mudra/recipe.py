@@ -37,6 +37,7 @@ DEPTH_LIMIT = 32  # of lists and sections within each other; recipes need four
 # The one table from a recipe's `kind` to its class. A class is imported only when its kind is named.
 KINDS: Mapping[str, Mapping[str, str]] = {
     "data": {
+        "asl16": "mudra.datasets.asl16:Asl16",
         "folder": "mudra.datasets.folder:Folder",
         "hmdb51": "mudra.datasets.hmdb51:HMDB51",
         "jester": "mudra.datasets.jester:Jester",

@@ -6,6 +6,7 @@ accuracy that runs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,12 +20,13 @@ from mudra.bundle import Bundle, load_weights, read_bundle, read_weights
 from mudra.clips.landmarks import rows_of
 from mudra.clips.preprocessing import Preprocessing, Views
 from mudra.clips.sampling import chooser
-from mudra.errors import DataError
+from mudra.clips.together import Recording
+from mudra.errors import DataError, did_you_mean
 from mudra.models.scoring import log_probabilities
 from mudra.sources import holds_arrays, open_source
 from mudra.sources.landmarks import LandmarkSource, mediapipe
 from mudra.streaming import LiveStream
-from mudra.types import Clip, Prediction, Source, Stream
+from mudra.types import TRACK_KINDS, Clip, Prediction, Source, Stream
 
 
 class Recognizer:
@@ -42,7 +44,7 @@ class Recognizer:
 
     def predict(
         self,
-        source: str | Path | Clip | NDArray[Any],
+        source: str | Path | Mapping[str, str | Path] | Clip | NDArray[Any],
         *,
         fps: float | None = None,
         views: Views = Views(),  # noqa: B008
@@ -50,9 +52,10 @@ class Recognizer:
         """Recognise one clip.
 
         Args:
-            source: a video file, a folder of frames, a file of points, a clip of a data set, frames uint8 RGB
-                [T,H,W,3], or points [T,K,C], NaN where one was not seen. A recogniser of points finds them in a video
-                as `mudra data landmarks` does.
+            source: a video file, a folder of frames, a file of points or of a series, the file of each of several
+                streams, a clip of a data set, frames uint8 RGB [T,H,W,3], points [T,K,C], or a series [T,C], NaN where
+                nothing is known. One file alone is read for every stream. A recogniser of points finds them in a
+                video as `mudra data landmarks` does.
             fps: frames per second of a folder or array; the training data's by default.
             views: looks at the clip, whose probabilities are averaged.
         Returns:
@@ -81,24 +84,39 @@ class Recognizer:
         return LiveStream(self.bundle, self.model, self.device, hold)
 
     def _clip(
-        self, source: str | Path | Clip, fps: float | None, views: Views
+        self, source: str | Path | Mapping[str, str | Path] | Clip, fps: float | None, views: Views
     ) -> dict[str, NDArray[np.float32]]:
         preprocessing = self.bundle.preprocessing
         if fps is not None:
             streams = {name: replace(info, fps=fps) for name, info in preprocessing.streams.items()}
             preprocessing = replace(preprocessing, streams=streams)
         if not isinstance(source, Clip):
-            path = Path(source)
-            if not path.exists():
-                raise DataError(f"{path}: there is no such file; give a video, or a folder of frames.")
-            files = dict.fromkeys(preprocessing.settings.streams, path)
-            source = Clip(id=str(source), streams=files, opened=_found_in(path, preprocessing))
+            names = preprocessing.settings.streams
+            files = dict(source) if isinstance(source, Mapping) else dict.fromkeys(names, source)
+            paths = {name: Path(file) for name, file in files.items()}
+            for name, path in paths.items():
+                if name not in names:
+                    raise DataError(
+                        f"stream {name!r}: the recogniser takes {', '.join(names)}.{did_you_mean(name, names)}"
+                    )
+                if not path.exists():
+                    raise DataError(f"{path}: there is no such file; give a clip that is there.")
+            source = Clip(
+                id=", ".join(dict.fromkeys(map(str, paths.values()))),
+                streams=paths,
+                opened=_found_in(paths, preprocessing),
+            )
         return preprocessing.read(source, views)
 
     def _array(self, frames: NDArray[Any], fps: float | None, views: Views) -> dict[str, NDArray[np.float32]]:
-        name = self.bundle.preprocessing.settings.streams[0]
-        if self.bundle.preprocessing.streams[name].kind == "points":
-            return {name: self._points(frames, name, fps, views)}
+        names = self.bundle.preprocessing.settings.streams
+        name, kind = names[0], self.bundle.preprocessing.kind(names[0])
+        if len(names) > 1 or kind in ("depth", "mask"):
+            raise DataError(
+                f"an array: the recogniser takes {', '.join(names)}; give the file of each by name."
+            )
+        if kind in TRACK_KINDS:
+            return self._track(frames, name, fps, views)
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
             raise DataError(
                 f"frames: found {frames.dtype} {list(frames.shape)}; expected uint8 RGB [T,H,W,3], T >= 1."
@@ -111,24 +129,29 @@ class Recognizer:
         ]
         return {name: preprocessing.video(frames[np.concatenate(looks)], views)}
 
-    def _points(
-        self, points: NDArray[Any], name: str, fps: float | None, views: Views
-    ) -> NDArray[np.float32]:
-        if points.dtype.kind != "f" or points.ndim != 3 or not points.size or np.isinf(points).any():
-            raise DataError(
-                f"points: found {points.dtype} {list(points.shape)}; expected finite numbers [T,K,C], or NaN where a "
-                "point was not seen."
-            )
+    def _track(
+        self, values: NDArray[Any], name: str, fps: float | None, views: Views
+    ) -> dict[str, NDArray[np.float32]]:
         preprocessing = self.bundle.preprocessing
-        times = np.arange(len(points)) / (fps or preprocessing.streams[name].fps or 25.0)
-        stream = Stream("points", points.astype(np.float32), times)
-        return preprocessing.points(preprocessing.checked(stream, name, "points"), name, views)
+        kind = preprocessing.kind(name)
+        axes, unknown = (
+            ("[T,K,C]", "a point was not seen") if kind == "points" else ("[T,C]", "a value is not known")
+        )
+        right = values.dtype.kind == "f" and values.ndim == axes.count(",") + 1 and bool(values.size)
+        if not right or np.isinf(values).any():
+            raise DataError(
+                f"{kind}: found {values.dtype} {list(values.shape)}; expected finite numbers {axes}, or NaN where "
+                f"{unknown}."
+            )
+        times = np.arange(len(values)) / (fps or preprocessing.streams[name].fps or 25.0)
+        stream = preprocessing.checked(Stream(kind, values.astype(np.float32), times), name, kind)
+        return preprocessing.look(Recording(times, {name: stream}, {}), views)
 
 
-def _found_in(path: Path, preprocessing: Preprocessing) -> dict[str, Source]:
+def _found_in(paths: Mapping[str, Path], preprocessing: Preprocessing) -> dict[str, Source]:
     """The streams of points that a video does not hold, found in it when they are read."""
     found: dict[str, Source] = {}
-    for name in preprocessing.settings.streams:
+    for name, path in paths.items():
         info = preprocessing.streams[name]
         if info.kind == "points" and not holds_arrays(path):
             rows = rows_of(preprocessing.layout(name))

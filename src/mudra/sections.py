@@ -3,9 +3,9 @@ optimiser, the schedule, the loop. A model's settings lie beside the model."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mudra.settings import Settings
 
@@ -60,6 +60,10 @@ class DataSettings(Settings):
         """Layout of each stream of points where the kind fixes it; {} where only the files tell."""
         return {}
 
+    def series_channels(self) -> dict[str, int]:
+        """Channels of each series where the kind fixes them; {} where only the files tell."""
+        return {}
+
 
 class PointSettings(Settings):
     """How the points of a clip are prepared.
@@ -98,9 +102,45 @@ class PointSettings(Settings):
         return self.dims * (2 if self.by == "both" else 1)
 
 
+class SeriesSettings(Settings):
+    """How the series of a clip are prepared.
+
+    normalise: `train` takes off each channel's mean and divides by its deviation, both measured over the training
+        clips when a training starts; `clip` measures them in each clip; `none` leaves the recorder's units.
+    limit: deviations from the mean; what lies farther out is held there.
+    absent: a number that the recorder writes where it knows nothing, such as 0; beside NaN, which always means that.
+    short: as for points.
+    """
+
+    normalise: Literal["none", "clip", "train"] = "train"
+    limit: Above0 = 10.0
+    absent: float | None = None
+    short: Literal["stretch", "pad"] = "stretch"
+
+
+class DepthSettings(Settings):
+    """How depth is scaled: 1 at `near` millimetres and before it, 0 from `far` on and where it is unknown. None takes
+    the clip's own ends."""
+
+    near: AtLeast0 | None = None
+    far: Above0 | None = None
+
+    @model_validator(mode="after")
+    def _near_is_nearer(self) -> Self:
+        if self.near is not None and self.far is not None and self.near >= self.far:
+            raise ValueError(f"near {self.near:g} is not nearer than far {self.far:g}, both in millimetres")
+        return self
+
+
 class ClipSettings(Settings):
     """What is looked at: which moments of a clip, at which size.
 
+    streams: what the model sees. Several are looked at at the same moments; the first of them is the clock: its frames
+        are counted, and its pictures say where a crop lies.
+    align: how the clocks of several streams meet. `clock`: their seconds are the same seconds, and what all of them
+        recorded is looked at. `ends`: they began and ended together, whatever rates they claim.
+    missing: what is done with a clip that lacks one of several streams: an `error`, or it is `allow`ed, and the stream
+        is all NaN.
     sampling: `even` spreads the frames over the whole clip (after keeping every `stride`-th),
         `strided` takes a window of neighbours `stride` apart, `segments` takes one moment of each
         equal part of the clip (a random one in training), `paced` takes the last `frames` moments at `fps` a
@@ -120,22 +160,37 @@ class ClipSettings(Settings):
     shorter_side: Annotated[float, Field(ge=1, le=4)] = 1.0
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[Above0, Above0, Above0] = IMAGENET_STD
+    align: Literal["clock", "ends"] = "clock"
+    missing: Literal["error", "allow"] = "error"
     points: PointSettings = PointSettings()
+    series: SeriesSettings = SeriesSettings()
+    depth: DepthSettings = DepthSettings()
 
 
-class PointAugment(Settings):
-    """How the points of a training clip are altered; drawn once per clip. Lengths are in body units.
+class TimeAugment(Settings):
+    """How the time of a training clip is altered; drawn once per clip.
 
     crop: the share of the clip's duration that is kept, at least. speed: largest relative quickening, which leaves
-        the clip shorter. warp: largest relative change of the speed along the clip, below 1.
+        the clip shorter. slow: largest relative slowing, which takes more moments of a clip where it has fewer than
+        the model takes. warp: largest relative change of the speed along the clip, below 1.
+    """
+
+    crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    speed: AtLeast0 = 0.0
+    slow: AtLeast0 = 0.0
+    warp: Rate = 0.0
+
+
+class PointAugment(TimeAugment):
+    """How the points of a training clip are altered; drawn once per clip. Lengths are in body units.
+
+    crop, speed, slow, warp: as `TimeAugment` has them.
     scale: largest relative change of size. stretch: of each axis by itself.
     turn, tilt: largest angle in degrees about the vertical axis and about the one that runs across, for points of
         three coordinates; points of two are foreshortened as by such a turn. `rotate` of the section turns points in
         the picture as well, and `flip` mirrors them.
     noise: deviation of what moves every point in every frame. drift: of what moves a point slowly.
     drop_points, drop_parts, drop_frames: share of points, of the layout's parts and of frames that are not seen.
-
-    slow: largest relative slowing, which takes more moments of a clip where it has fewer than the model takes.
 
     Bodies and cameras differ:
     bones: largest relative change of a bone's length, the same throughout a clip and on both sides of the body.
@@ -156,9 +211,6 @@ class PointAugment(Settings):
         without a coordinate would be a point that was not seen.) One axis always stays.
     """
 
-    crop: Annotated[float, Field(gt=0, le=1)] = 1.0
-    speed: AtLeast0 = 0.0
-    warp: Rate = 0.0
     scale: Rate = 0.0
     stretch: Rate = 0.0
     turn: Annotated[float, Field(ge=0, le=180)] = 0.0
@@ -168,7 +220,6 @@ class PointAugment(Settings):
     drop_points: Rate = 0.0
     drop_parts: Rate = 0.0
     drop_frames: Rate = 0.0
-    slow: AtLeast0 = 0.0
     bones: Rate = 0.0
     part_scale: Rate = 0.0
     part_turn: Annotated[float, Field(ge=0, le=180)] = 0.0
@@ -182,6 +233,28 @@ class PointAugment(Settings):
     swap_hands: Share = 0.0
     drop_span: Rate = 0.0
     drop_axes: Share = 0.0
+
+
+class SeriesAugment(TimeAugment):
+    """How the series of a training clip are altered; drawn once per clip. Sizes are in deviations of a channel.
+
+    crop, speed, slow, warp: as `TimeAugment` has them.
+    triplets: channels that are x, y and z of one thing each, such as [[0, 1, 2], [3, 4, 5]] of acceleration and
+        rotation. turn: largest angle in degrees by which all of them are turned together, about any axis: a sensor that
+        is worn another way.
+    scale: largest relative change of size. stretch: of each channel by itself.
+    noise: deviation of what is added to every value. drift: of what a channel is off by for a while.
+    drop_channels, drop_frames: share of channels and of frames that are not known.
+    """
+
+    triplets: tuple[tuple[Count, Count, Count], ...] = ()
+    turn: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale: Rate = 0.0
+    stretch: Rate = 0.0
+    noise: AtLeast0 = 0.0
+    drift: AtLeast0 = 0.0
+    drop_channels: Rate = 0.0
+    drop_frames: Rate = 0.0
 
 
 class AugmentSettings(Settings):
@@ -216,6 +289,7 @@ class AugmentSettings(Settings):
     mixup_seen: Literal["either", "main"] = "either"
     preceded: Share = 0.0
     points: PointAugment = PointAugment()
+    series: SeriesAugment = SeriesAugment()
 
     @property
     def mixes(self) -> bool:

@@ -3,8 +3,8 @@
 Axis letters, for the whole project:
     B clips of a batch   T frames (moments)   H height   W width   C channels
     K points             N tokens of a frame  D width of a model
-Units: times in seconds; video uint8 RGB 0..255; depth uint16 millimetres; points as their
-recorder gave them, NaN where a point was not seen.
+Units: times in seconds; video uint8 RGB 0..255; depth uint16 millimetres; points and series as their
+recorder gave them, NaN where a point was not seen or a value is not known.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 
 StreamKind = Literal["video", "depth", "mask", "points", "series"]
 STREAM_KINDS: tuple[StreamKind, ...] = ("video", "depth", "mask", "points", "series")
+PICTURE_KINDS: tuple[StreamKind, ...] = ("video", "depth", "mask")
+TRACK_KINDS: tuple[StreamKind, ...] = ("points", "series")
+"""Numbers that run through time: between two moments they can be interpolated, which pictures cannot."""
 SPLITS = ("train", "val", "test")
 
 # The class number of a clip whose true class is not known. PyTorch's losses ignore it by this number.
@@ -30,11 +33,21 @@ Choose = Callable[[NDArray[np.float64]], NDArray[np.int64]]
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """What is known of one stream of a data set: its kind, point layout and rate."""
+    """What is known of one stream of a data set.
+
+    Attributes:
+        layout: of points, which is which.
+        fps: moments per second, where the files hold no times.
+        channels: of a series, how many values a moment has.
+        space: of points, where x and y lie: `picture` is shares of the width and height of the clip's video, from its
+            upper left; None is a space of their own (a body's, metres).
+    """
 
     kind: StreamKind
     layout: str | None = None
     fps: float | None = None
+    channels: int | None = None
+    space: Literal["picture"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +81,7 @@ class Stream:
 
     Attributes:
         values: video uint8 [T,H,W,3]; depth uint16 [T,H,W]; mask uint8 [T,H,W];
-            points float32 [T,K,C], NaN = not seen; series float32 [T,C].
+            points float32 [T,K,C], NaN = not seen; series float32 [T,C], NaN = not known.
         times: seconds of each moment, float64 [T].
         score: the detector's confidence of each point, float32 [T,K], where it gave one.
     """
@@ -81,6 +94,10 @@ class Stream:
 
 class Source(Protocol):
     """A stream that lies in a file: its moments are known before anything is converted."""
+
+    def times(self) -> NDArray[np.float64]:
+        """The times that `choose` is asked with: seconds [T], never falling."""
+        ...
 
     def read(self, choose: Choose) -> Stream:
         """Read the moments that `choose` picks from the source's times, in the order picked."""

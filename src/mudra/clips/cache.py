@@ -67,6 +67,11 @@ def cache(
         raise DataError(f"{out}: is there already; name a new folder, or remove it.")
     if size < 8:
         raise DataError(f"{out}: a size of {size} pixels was asked for; expected 8 or more.")
+    if resize == "crop" and "video" in manifest.streams and (beside := _in_pictures(manifest)):
+        raise DataError(
+            f"{manifest.name}: a cropped video would no longer fit its {', '.join(beside)}, which are copied whole; "
+            "keep the pictures' shape, or stretch them."
+        )
     unfinished = out.parent / f".{out.name}.partial-{os.getpid()}"
     try:
         with told_as_output_error(out):
@@ -79,6 +84,15 @@ def cache(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return read_manifest(out)
+
+
+def _in_pictures(manifest: Manifest) -> list[str]:
+    """The streams beside the video that lie in its pictures."""
+    return [
+        name
+        for name, info in manifest.streams.items()
+        if info.kind in ("depth", "mask") or info.space == "picture"
+    ]
 
 
 @dataclass(frozen=True, slots=True)

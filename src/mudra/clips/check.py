@@ -8,12 +8,14 @@ split, a mirror table that seems to be missing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from mudra.clips import balance, likeness
 from mudra.clips.findings import Finding, Report, render, to_json
@@ -23,14 +25,17 @@ from mudra.clips.manifest import Manifest
 from mudra.clips.workers import Crew, Failure
 from mudra.errors import DataError
 from mudra.progress import Progress
-from mudra.types import SPLITS, UNLABELLED
+from mudra.types import SPLITS, TRACK_KINDS, UNLABELLED
 
 __all__ = ["Finding", "Progress", "Report", "check", "render", "to_json"]
 
 UNREAD = Seen(())
+WHOLE = (0.0, np.inf)
 MEND_FILE = "export or copy the file again, or take the clip out of the data set"
 LEAK = "keep one of them: what was trained on must not be tested on"
 RATE_OFF, LENGTH_OFF, AREA_OFF = 1.2, 10.0, 16.0  # times the usual from which on it is told
+CLOCK_OFF = 1.15  # times as long as another stream of the same clips
+ZEROS = 0.05  # share of a series' values from which on it is told
 
 
 def check(
@@ -52,21 +57,29 @@ def check(
     report = Report(facts=_counts(manifest))
     report.problems += balance.problems(manifest)
     report.warnings += balance.warnings(manifest)
+    lengths: dict[str, dict[int, float]] = {}
     with Crew(workers if decode else 0, limit, progress) as crew:  # asking for sizes is not worth a process
         for stream in manifest.files:
-            _examine(_Patient(manifest, stream, report), crew, decode)
+            lengths[stream] = _examine(_Patient(manifest, stream, report), crew, decode)
+    _clocks(lengths, report)
     return report
 
 
-def _examine(patient: _Patient, crew: Crew, decode: bool) -> None:
-    """One stream: read its files, then compare them."""
+def _examine(patient: _Patient, crew: Crew, decode: bool) -> dict[int, float]:
+    """One stream: read its files, then compare them.
+
+    Returns:
+        how long each clip lasts in it, seconds by row.
+    """
     stream = patient.stream
     for file, result in crew.each(f"reading {stream}", inspect, patient.jobs(decode)):
         patient.note(file, result)
+    patient.unfold()
     patient.windows()
     patient.shapes()
     patient.outliers()
     patient.nothing_seen()
+    patient.channels()
     twins = patient.same_size()
     for at, digest in crew.each(f"comparing {stream}", bytes_digest, [file.job.path for file in twins]):
         twins[at].content = digest if isinstance(digest, str) else ""
@@ -76,21 +89,37 @@ def _examine(patient: _Patient, crew: Crew, decode: bool) -> None:
         looks = crew.each(f"looking at {stream}", look_at, windows)
         patient.same_looks({rows[at]: look for at, look in looks if not isinstance(look, Failure)})
     patient.report.facts.setdefault("streams", {})[stream] = patient.facts()
+    return patient.lengths()
+
+
+def _clocks(lengths: Mapping[str, Mapping[int, float]], report: Report) -> None:
+    """Streams of the same clips that last unlike: their seconds are not the same seconds."""
+    names = [name for name, by_row in lengths.items() if by_row]
+    for one, other in combinations(names, 2):
+        both = lengths[one].keys() & lengths[other].keys()
+        ratios = [lengths[other][row] / lengths[one][row] for row in sorted(both)]
+        if ratios and not 1 / CLOCK_OFF <= float(np.median(ratios)) <= CLOCK_OFF:
+            low, half, high = np.quantile(ratios, [0, 0.5, 1])
+            found = f"{other} lasts {half:.2f} times as long as {one} (from {low:.2f} to {high:.2f})"
+            mend = "mend a rate; if they began and ended together whatever their rates, set clip.align=ends"
+            report.warnings.append(Finding("unlike clocks", f"streams {one}, {other}", found, mend))
 
 
 @dataclass(slots=True)
 class _File:
-    """One file, the clips that are cut from it, and what was found in it.
+    """One file, the clips that are cut from it, and what was found in it. Of points and series, one window of a file.
 
     Attributes:
         seen: without sizes until, and unless, the file was read.
         content: the same for files that hold the same; "" where there is no need to know.
+        whole: of a window, the same for the files that hold the same.
     """
 
     job: Job
     rows: list[int]
     seen: Seen = UNREAD
     content: str = ""
+    whole: str = ""
 
 
 class _Patient:
@@ -126,9 +155,29 @@ class _Patient:
                 continue
             if path is not None:
                 self.file_of |= dict.fromkeys(rows.tolist(), len(self.files))
-                job = Job(path, info.kind, info.fps, parts, len(layout) if layout else None, decode)
+                points = len(layout) if layout else None
+                windows = self._windows_of(rows) if info.kind in TRACK_KINDS else ()
+                job = Job(path, info.kind, info.fps, parts, points, info.channels, decode, windows)
                 self.files.append(_File(job, rows.tolist()))
         return [file.job for file in self.files]
+
+    def _windows_of(self, rows: NDArray[np.int64]) -> tuple[tuple[float, float], ...]:
+        """The windows that clips are cut from one file by; none where they are the whole file."""
+        windows = dict.fromkeys((float(self.begin[row]), float(self.end[row])) for row in rows)
+        return () if set(windows) == {WHOLE} else tuple(windows)
+
+    def unfold(self) -> None:
+        """Of points and series each window is looked at by itself, as if it were a file."""
+        files: list[_File] = []
+        for file in self.files:
+            if not file.seen.parts:
+                files.append(file)
+                continue
+            for window, seen in zip(file.job.windows, file.seen.parts, strict=True):
+                rows = [row for row in file.rows if (self.begin[row], self.end[row]) == window]
+                files.append(_File(file.job, rows, seen, seen.digest, file.seen.digest))
+        self.files = files
+        self.file_of = {row: number for number, file in enumerate(files) for row in file.rows}
 
     def note(self, number: int, result: Seen | Failure) -> None:
         """What reading a file gave."""
@@ -176,7 +225,7 @@ class _Patient:
 
     def outliers(self) -> None:
         """Rates, lengths and sizes far from the usual."""
-        lengths = {row: self._seconds(row) for file in self._read() for row in file.rows if file.seen.seconds}
+        lengths = self.lengths()
         usual = float(np.median(list(lengths.values()))) if lengths else 0.0
         for row, length in lengths.items():
             if usual and not usual / LENGTH_OFF <= length <= usual * LENGTH_OFF:
@@ -224,11 +273,35 @@ class _Patient:
                 )
             elif hands and min(hands) == 1:
                 self._warn("no hands", file.rows[0], "no hand was seen in any moment", "find the points anew")
+            elif unseen.get("any channel") == 1:
+                self._warn("nothing known", file.rows[0], "no channel has a value", "record the clip anew")
             elif file.seen.constant:
                 found = "every moment holds the same values"
                 self._warn("nothing moves", file.rows[0], found, "see whether the recording failed")
 
     # What several files say
+
+    def channels(self) -> None:
+        """Channels of a series that tell nothing, and zeros that may mean that nothing is known."""
+        read = [file.seen for file in self._read() if file.seen.least]
+        usual = Counter(len(seen.least) for seen in read).most_common(1)
+        read = [seen for seen in read if len(seen.least) == usual[0][0]]
+        if len(read) < 2:
+            return
+        least, most = (
+            np.min([seen.least for seen in read], axis=0),
+            np.max([seen.most for seen in read], axis=0),
+        )
+        for still, found in (((least == most), "always the same"), ((least > most), "never known")):
+            if still.any():
+                numbers = ", ".join(map(str, np.flatnonzero(still)[:8])) + (" ..." if still.sum() > 8 else "")
+                told = f"{int(still.sum())} of {len(still)} channels are {found}: {numbers}"
+                self._warn_all("silent channels", told, "leave them out, or see whether the sensor failed")
+        zeros = float(np.mean([seen.zeros for seen in read]))
+        if zeros > ZEROS:
+            told = f"{zeros:.0%} of all values are exactly 0"
+            mend = "if that means that nothing is known there, say so with clip.series.absent=0"
+            self._warn_all("many zeros", told, mend)
 
     def same_size(self) -> list[_File]:
         """Files that share their size, and so might share their bytes."""
@@ -239,19 +312,19 @@ class _Patient:
         """Copies: across splits a leak, within one a waste."""
         groups: dict[str, list[_File]] = {}
         for file in self._read():
-            if file.content:
-                groups.setdefault(file.content, []).append(file)
+            for content in {file.content, file.whole} - {""}:
+                groups.setdefault(content, []).append(file)
+        twins: dict[int, set[int]] = {}
         for files in groups.values():
             rows = sorted(row for file in files for row in file.rows)
             for at, row in enumerate(rows):
-                twins = [other for other in rows[:at] if self._copies(row, other)]
-                if not twins:
-                    continue
-                across = next((other for other in twins if self.splits[other] != self.splits[row]), None)
-                if across is not None:
-                    self._problem("same content in two splits", row, self._twin(row, across), LEAK)
-                else:
-                    self._warn("copy in a split", row, self._twin(row, twins[0]), "keep one of them")
+                twins.setdefault(row, set()).update(other for other in rows[:at] if self._copies(row, other))
+        for row, others in sorted(twins.items()):
+            across = next((other for other in sorted(others) if self.splits[other] != self.splits[row]), None)
+            if across is not None:
+                self._problem("same content in two splits", row, self._twin(row, across), LEAK)
+            elif others:
+                self._warn("copy in a split", row, self._twin(row, min(others)), "keep one of them")
 
     def may_look_alike(self) -> tuple[list[int], list[Window]]:
         """Clips for which another split has one of about their length: all that need be looked at."""
@@ -290,7 +363,9 @@ class _Patient:
     def facts(self) -> dict[str, Any]:
         """What is in the stream, in figures."""
         read = self._read()
-        facts: dict[str, Any] = {"files": len(self.files), "unreadable": len(self.files) - len(read)}
+        there = {file.job.path for file in self.files}
+        unread = there - {file.job.path for file in read}
+        facts: dict[str, Any] = {"files": len(there), "unreadable": len(unread)}
         lengths = [self._seconds(row) for file in read for row in file.rows if file.seen.seconds]
         if lengths:
             facts["hours"] = sum(lengths) / 3600
@@ -307,11 +382,16 @@ class _Patient:
         parts = next((list(file.seen.unseen) for file in read if file.seen.unseen), [])
         if parts:
             facts["unseen"] = {
-                part: float(np.mean([file.seen.unseen[part] for file in read])) for part in parts
+                part: float(np.mean([file.seen.unseen[part] for file in read if file.seen.unseen]))
+                for part in parts
             }
         return facts
 
     # Small things
+
+    def lengths(self) -> dict[int, float]:
+        """How long each clip lasts, seconds by row, as far as files were read."""
+        return {row: self._seconds(row) for file in self._read() for row in file.rows if file.seen.seconds}
 
     def _read(self) -> list[_File]:
         """Files that could be read."""
@@ -323,8 +403,14 @@ class _Patient:
         return float(max(0.0, min(self.end[row], length) - self.begin[row]))
 
     def _copies(self, row: int, other: int) -> bool:
-        """Whether two clips are cut from different files of one content, at moments that overlap."""
-        if self.file_of[row] == self.file_of[other]:
+        """Whether two clips hold the same: they are cut from different files of one content, at moments that overlap,
+        or their windows are of one content."""
+        one, two = self.files[self.file_of[row]], self.files[self.file_of[other]]
+        if one is two:
+            return False
+        if one.content == two.content and (one.whole or two.whole):
+            return True
+        if one.job.path == two.job.path:
             return False
         return bool(self.begin[row] < self.end[other] and self.begin[other] < self.end[row])
 

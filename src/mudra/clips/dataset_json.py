@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from mudra.clips.layouts import find_layout
 from mudra.errors import DataError, did_you_mean
-from mudra.sections import Above0
+from mudra.sections import Above0, Positive
 from mudra.settings import Settings, explain
 from mudra.types import STREAM_KINDS, StreamInfo, StreamKind
 
@@ -25,11 +25,18 @@ SEVERAL: tuple[StreamKind, ...] = ("points", "series")
 """Kinds a clip may have several of, written `points:left hand`."""
 
 
+OWNED = {"layout": ("points", "a layout"), "space": ("points", "a space"), "channels": ("series", "channels")}
+"""Facts of one kind of stream alone: whose, and what it is called."""
+
+
 class StreamFacts(Settings):
-    """One stream: its point layout, and its rate in frames per second where the files hold no times."""
+    """One stream: its point layout, its rate in frames per second where the files hold no times, the channels of a
+    series, and whether points lie in the picture (see `StreamInfo`)."""
 
     layout: str | None = None
     fps: Above0 | None = None
+    channels: Positive | None = None
+    space: Literal["picture"] | None = None
 
 
 class Description(Settings):
@@ -45,7 +52,7 @@ class Description(Settings):
         if kind is None:
             raise ValueError(f"{stream!r} is not the name of a stream")
         facts = self.streams.get(stream, StreamFacts())
-        return StreamInfo(kind=kind, layout=facts.layout, fps=facts.fps)
+        return StreamInfo(kind, facts.layout, facts.fps, facts.channels, facts.space)
 
 
 def stream_kind(column: str) -> StreamKind | None:
@@ -116,8 +123,9 @@ def _check_streams(streams: Mapping[str, StreamFacts], path: Path) -> None:
         if kind is None:
             hint = did_you_mean(stream, STREAM_KINDS)
             raise DataError(f"{path}, streams: unknown stream {stream!r}; expected {stream_names()}.{hint}")
-        if facts.layout is not None and kind != "points":
-            raise DataError(f"{path}, streams.{stream}: only points have a layout, not {kind}; remove it.")
+        for fact, (owner, told) in OWNED.items():
+            if getattr(facts, fact) is not None and kind != owner:
+                raise DataError(f"{path}, streams.{stream}: only {owner} have {told}, not {kind}; remove it.")
         if facts.layout is not None:
             find_layout(facts.layout, f"{path}, streams.{stream}.layout")
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mudra.clips.pixels import Box, resize
+from mudra.clips.pixels import Box, P, resize
 
 ATTEMPTS = 10  # tries to draw a box that fits, as torchvision has it
 
@@ -92,7 +92,7 @@ def central_box(height: int, width: int, ratio: tuple[float, float]) -> Box:
     return left, top, left + across, top + down
 
 
-def take(frames: NDArray[np.uint8], geometry: Geometry, fill: tuple[int, int, int]) -> NDArray[np.uint8]:
+def take(frames: NDArray[P], geometry: Geometry, fill: tuple[int, int, int] | float) -> NDArray[P]:
     """The picture that a geometry makes of every frame.
 
     Without rotation this is evaluation's antialiased resize. With it the frame is first brought to
@@ -100,25 +100,28 @@ def take(frames: NDArray[np.uint8], geometry: Geometry, fill: tuple[int, int, in
     Pillow rounds that down, so a turned picture is half a grey level darker on average.
 
     Args:
-        frames: uint8 [T,H,W,3].
-        fill: RGB of what lies outside the frame, which only a turned box reaches.
+        frames: uint8 [T,H,W,3], or float32 [T,H,W]. They may be of another size than the geometry was drawn for,
+            as those of a depth camera beside a video: a place is the same share of width and height in both.
+        fill: what lies outside the frame, RGB or a number, which only a turned box reaches.
     Returns:
-        uint8 [T,out,out,3]; a view of `frames` where nothing but a flip has to be done.
+        [T,out,out(,3)] of the same type; a view of `frames` where nothing but a flip has to be done.
     """
-    if geometry.angle == 0:
-        upright = resize(frames, geometry.out, geometry.out, geometry.box)
-        return upright[:, :, ::-1] if geometry.flip else upright
     left, top, right, bottom = geometry.box
+    if geometry.angle == 0:
+        across, down = frames.shape[2] / geometry.width, frames.shape[1] / geometry.height
+        box = (left * across, top * down, right * across, bottom * down)
+        upright = resize(frames, geometry.out, geometry.out, box)
+        return upright[:, :, ::-1] if geometry.flip else upright
     height = round(geometry.height * min(1, geometry.out / (bottom - top))) or 1
     width = round(geometry.width * min(1, geometry.out / (right - left))) or 1
     small = resize(frames, height, width)
     scale = np.array([[width / geometry.width], [height / geometry.height]])
     coefficients = (scale * geometry.to_source()).ravel().tolist()
-    size = (geometry.out, geometry.out)
-    out = np.empty((len(frames), *size, 3), np.uint8)
+    side = geometry.out
+    out = np.empty((len(frames), side, side, *frames.shape[3:]), frames.dtype)
     for picture, frame in zip(out, small, strict=True):
         turned = Image.fromarray(np.ascontiguousarray(frame)).transform(
-            size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR, fillcolor=fill
+            (side, side), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR, fillcolor=fill
         )
         picture[...] = np.asarray(turned)
     return out
@@ -131,7 +134,7 @@ def take_points(
 
     Args:
         points: [T,K,C], x and y first, as shares of the source's width and height; NaN = not seen.
-            A third coordinate is left as it is.
+            A third is a length in the unit of x, and grows with the picture as x does.
         pairs: numbers of the left and right points that change places with a flip.
     Returns:
         float32 [T,K,C], x and y as shares of the picture; what was cropped away lies outside 0..1.
@@ -140,6 +143,7 @@ def take_points(
     moved = points.copy()
     source = points[..., :2] * np.array([geometry.width, geometry.height])
     moved[..., :2] = (source @ onto[:, :2].T + onto[:, 2]) / geometry.out
+    moved[..., 2:] *= geometry.width / (geometry.box[2] - geometry.box[0])
     if geometry.flip:
         for left, right in pairs:
             moved[:, [left, right]] = moved[:, [right, left]]

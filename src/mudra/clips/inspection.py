@@ -9,7 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mudra.clips import likeness
 from mudra.errors import DataError
 from mudra.sources import Facts, open_source, verify
+from mudra.sources.moments import window
 from mudra.types import StreamKind
 
 
@@ -28,7 +29,9 @@ class Job:
     Attributes:
         parts: rows of each part of the point layout, to count where none was seen.
         points: how many points the layout has; None where there is no layout.
+        channels: how many channels the data set says that a series has; None where it does not.
         decode: read all of it; else only ask for its size.
+        windows: start and stop in seconds of the clips that are cut from points or a series, where any are.
     """
 
     path: Path
@@ -36,7 +39,9 @@ class Job:
     fps: float | None = None
     parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     points: int | None = None
+    channels: int | None = None
     decode: bool = True
+    windows: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +53,12 @@ class Seen:
         facts: of a video, depth or mask stream.
         shape: of points or a series, moments first.
         digest: SHA-256 of the values of points or a series, however they were packed.
-        unseen: by part, the share of moments in which none of its points was seen.
+        unseen: by part, the share of moments in which none of its points was seen; of a series the share of moments of
+            which no channel is known, and of values that are not.
         constant: whether several moments all hold the same values.
+        least, most: of each channel of a series; inf and -inf where it is never known.
+        zeros: share of a series' values that are exactly 0.
+        parts: the same for each window of points or a series; `seconds` is when the window ends in the file.
     """
 
     sizes: tuple[int, ...]
@@ -59,6 +68,10 @@ class Seen:
     digest: str = ""
     unseen: Mapping[str, float] = field(default_factory=dict)
     constant: bool = False
+    least: tuple[float, ...] = ()
+    most: tuple[float, ...] = ()
+    zeros: float = 0.0
+    parts: tuple[Seen, ...] = ()
 
 
 def inspect(job: Job) -> Seen:
@@ -80,14 +93,42 @@ def inspect(job: Job) -> Seen:
             f"{job.path}: it has {values.shape[1]} points; its layout has {job.points}. Name the right layout "
             "in dataset.json, or make the points anew."
         )
+    if job.channels is not None and values.shape[1] != job.channels:
+        raise DataError(
+            f"{job.path}: it has {values.shape[1]} channels; the data set's series has {job.channels}. Name the right "
+            "number in dataset.json, or record the clip anew."
+        )
     step = float(np.median(np.diff(stream.times))) if len(stream.times) > 1 else 0.0
-    return Seen(
+    whole = _seen(job, sizes, values, float(stream.times[-1] - stream.times[0]) + step)
+    parts = []
+    for start, stop in job.windows:
+        try:
+            part = window(stream.times, start, stop, str(job.path))
+        except DataError:  # the window lies outside the file, which its seconds tell
+            parts.append(Seen(sizes, seconds=whole.seconds))
+            continue
+        parts.append(_seen(job, sizes, values[part], float(stream.times[part][-1]) + step))
+    return replace(whole, parts=tuple(parts))
+
+
+def _seen(job: Job, sizes: tuple[int, ...], values: NDArray[np.float32], seconds: float) -> Seen:
+    """What points [T,K,C] or a series [T,C] hold."""
+    seen = Seen(
         sizes,
         shape=values.shape,
-        seconds=float(stream.times[-1] - stream.times[0]) + step,
+        seconds=seconds,
         digest=values_digest(values),
-        unseen=_unseen(values, job.parts) if job.kind == "points" else {},
         constant=len(values) > 1 and np.array_equal(values[1:], values[:-1], equal_nan=True),
+    )
+    if job.kind == "points":
+        return replace(seen, unseen=_unseen(values, job.parts))
+    lost = np.isnan(values)
+    return replace(
+        seen,
+        unseen={"any channel": float(lost.all(axis=1).mean()), "values": float(lost.mean())},
+        least=tuple(np.where(lost, np.inf, values).min(axis=0).tolist()),
+        most=tuple(np.where(lost, -np.inf, values).max(axis=0).tolist()),
+        zeros=float((values == 0).mean()),
     )
 
 

@@ -16,18 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mudra.clips import augment, point_augment
-from mudra.clips.kept import Kept
+from mudra.clips.altered import Alteration
 from mudra.clips.manifest import Manifest
-from mudra.clips.pixels import view_box
-from mudra.clips.point_shapes import require_shape
-from mudra.clips.points import fill, finish
-from mudra.clips.preprocessing import Preprocessing, Views, open_stream
-from mudra.clips.sampling import chooser
+from mudra.clips.preprocessing import Preprocessing, Views
 from mudra.clips.watch import Watch, Watched
 from mudra.errors import DataError
 from mudra.sections import AugmentSettings
-from mudra.types import UNLABELLED, Clip
+from mudra.types import UNLABELLED
 
 LOOK = 2.0  # seconds between two looks at what the loader processes are at
 
@@ -102,7 +97,7 @@ class EvaluationClips(Dataset[Sample]):
 
 
 class TrainingClips(Dataset[Sample]):
-    """Clips as training sees them, drawn anew in every epoch: video float32 [T,C,H,W], points float32 [T,K,C]."""
+    """Clips as training sees them, drawn anew in every epoch: the shapes are those of `Preprocessing.inputs`."""
 
     def __init__(
         self, manifest: Manifest, preprocessing: Preprocessing, settings: AugmentSettings, seed: int
@@ -111,12 +106,9 @@ class TrainingClips(Dataset[Sample]):
         self.preprocessing = preprocessing
         self.settings = settings
         self.seed = seed
-        self._kept = Kept()
-        for name in preprocessing.settings.streams:
-            if preprocessing.streams[name].kind == "points":
-                require_shape(preprocessing.layout(name), settings.points, repr(name))
         sided = settings.flip_is_harmless or all(manifest.mirror.get(task) for task in manifest.tasks)
         self.may_flip = sided and preprocessing.has_mirror
+        self.alteration = Alteration(preprocessing, settings, self.may_flip)
         self.mirrored = {
             task: np.array([names.index(manifest.mirror.get(task, {}).get(name, name)) for name in names])
             for task, names in manifest.tasks.items()
@@ -125,43 +117,17 @@ class TrainingClips(Dataset[Sample]):
     def __getitem__(self, place: Place) -> Sample:
         clip = self.manifest[place.clip]
         targets = {task: int(numbers[place.clip]) for task, numbers in self.manifest.labels.items()}
-        streams: dict[str, NDArray[np.float32]] = {}
-        flip = False
+
+        def generator() -> np.random.Generator:
+            return np.random.default_rng([self.seed, place.epoch, place.position])
+
         try:
-            for name in self.preprocessing.settings.streams:
-                # made anew for each stream, so that all streams of a clip draw the same
-                rng = np.random.default_rng([self.seed, place.epoch, place.position])
-                points = self.preprocessing.streams[name].kind == "points"
-                look = self._points if points else self._video
-                streams[name], flip = look(clip, name, rng)
+            streams, flip = self.alteration.look(clip, generator)
         except DataError as problem:
             return Sample(clip.id, place.clip, failure=str(problem))
         if flip:
             targets = {task: int(self.mirrored[task][number]) for task, number in targets.items()}
         return Sample(clip.id, place.clip, streams, targets)
-
-    def _video(self, clip: Clip, name: str, rng: np.random.Generator) -> tuple[NDArray[np.float32], bool]:
-        """Altered frames of one stream, and whether they are mirrored."""
-        settings = self.preprocessing.settings
-        choose = chooser(settings, rng=rng.spawn(1)[0] if self.settings.shift_time else None)
-        frames = open_stream(clip, name, self.preprocessing.streams[name]).read(choose).values
-        height, width = frames.shape[1:3]
-        view = view_box(height, width, settings.resize, settings.shorter_side)
-        aspect = (view[2] - view[0]) / (view[3] - view[1])
-        drawn = augment.draw(self.settings, rng, height, width, settings.size, self.may_flip, view, aspect)
-        return augment.apply_video(frames, drawn, settings.mean, settings.std), drawn.flip
-
-    def _points(self, clip: Clip, name: str, rng: np.random.Generator) -> tuple[NDArray[np.float32], bool]:
-        """Altered points of one stream, and whether they are mirrored."""
-        settings = self.preprocessing.settings
-        flip = augment.draw_flip(self.settings, rng, self.may_flip)
-        drawn = point_augment.draw_points(self.settings, rng, flip)
-        stream = self._kept.read(clip, name, lambda: self.preprocessing.read_points(clip, name))
-        moments = point_augment.moments(stream.times, settings.frames, settings.points, drawn)
-        points = self.preprocessing.points_at(stream, name, moments)
-        layout = self.preprocessing.layout(name)
-        altered = point_augment.alter(points, drawn, layout, self.settings.points)
-        return fill(finish(altered, layout, settings.points), settings.frames), flip
 
 
 def epoch_order(manifest: Manifest, seed: int, epoch: int, *, balanced: bool = False) -> NDArray[np.int64]:

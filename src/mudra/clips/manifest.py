@@ -32,6 +32,7 @@ __all__ = ["MANIFEST_CSV", "Manifest", "read_folder", "read_manifest", "write_ma
 
 MANIFEST_CSV = "manifest.csv"
 DEFAULT_TASKS = ("label", "verb", "noun")
+FACTS = ("layout", "fps", "channels", "space")
 OWN_COLUMNS = ("clip", "split", "group", "start", "stop")
 _NEEDS_QUOTES = re.compile(r'[",\r\n]')
 
@@ -209,7 +210,7 @@ def _quoted(cell: str) -> str:
 def description_text(manifest: Manifest) -> str:
     """The manifest's `dataset.json`: classes in order, what is known of streams, pairs of the mirror."""
     facts = {
-        name: {key: value for key, value in (("layout", info.layout), ("fps", info.fps)) if value is not None}
+        name: {key: value for key in FACTS if (value := getattr(info, key)) is not None}
         for name, info in manifest.streams.items()
     }
     mirror = {

@@ -6,28 +6,30 @@ grey levels). Imports no torch.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+P = TypeVar("P", np.uint8, np.float32)
+
 Box = tuple[float, float, float, float]  # left, top, right, bottom in source pixels
 
 
-def resize(frames: NDArray[np.uint8], height: int, width: int, box: Box | None = None) -> NDArray[np.uint8]:
+def resize(frames: NDArray[P], height: int, width: int, box: Box | None = None) -> NDArray[P]:
     """Bring the part `box` of every frame (the whole frame by default) to one size.
 
     Args:
-        frames: uint8 [T,H,W,3].
+        frames: uint8 [T,H,W,3], or float32 [T,H,W].
     Returns:
-        uint8 [T,height,width,3]; the very same array where nothing has to be done.
+        [T,height,width(,3)] of the same type; the very same array where nothing has to be done.
     """
     whole = (0.0, 0.0, float(frames.shape[2]), float(frames.shape[1]))
     box = whole if box is None else box
     if box == whole and frames.shape[1:3] == (height, width):
         return frames
-    out = np.empty((len(frames), height, width, 3), np.uint8)
+    out = np.empty((len(frames), height, width, *frames.shape[3:]), frames.dtype)
     for small, frame in zip(out, frames, strict=True):
         picture = Image.fromarray(np.ascontiguousarray(frame))
         small[...] = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))

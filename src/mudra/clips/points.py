@@ -274,10 +274,12 @@ def standardised(points_TKC: Points, limit: float) -> Points:
     return np.where(there_TK[..., None], shown_TKC, np.nan).astype(np.float32)
 
 
-def fill(points_NKC: Points, frames: int) -> Points:
-    """The same points in `frames` frames; those after the clip's end show nothing."""
-    out = np.full((frames, *points_NKC.shape[1:]), np.nan, np.float32)
-    out[: len(points_NKC)] = points_NKC
+def fill(looks: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
+    """The same looks [N,...] in `frames` frames; those after the clip's end show nothing (NaN)."""
+    if len(looks) == frames:
+        return looks
+    out = np.full((frames, *looks.shape[1:]), np.nan, np.float32)
+    out[: len(looks)] = looks
     return out
 
 

@@ -53,7 +53,7 @@ def even(
     candidates = times[phase::stride]
     moments = np.linspace(candidates[0], candidates[-1], want)
     step = (candidates[-1] - candidates[0]) / max(want - 1, 1)
-    return np.sort(_nearest(candidates, moments + shift * step)) * stride + phase
+    return np.sort(nearest(candidates, moments + shift * step)) * stride + phase
 
 
 def segments(times: Times, want: int, place: float | NDArray[np.float64] = 0.5) -> Indices:
@@ -156,8 +156,12 @@ def chooser(
     return choose
 
 
-def _nearest(times: Times, moments: Times) -> Indices:
-    """The frame nearest to each moment; of two equally near, the earlier."""
+def nearest(times: Times, moments: Times) -> Indices:
+    """The frame nearest to each moment; of two equally near, the earlier.
+
+    >>> nearest(np.array([0.0, 0.5, 1.0]), np.array([0.2, 0.25, 0.3, 7.0]))
+    array([0, 0, 1, 2])
+    """
     if len(times) == 1:
         return np.zeros(len(moments), np.int64)
     after = np.clip(np.searchsorted(times, moments), 1, len(times) - 1)

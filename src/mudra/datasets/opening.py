@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from mudra.clips.folds import make_folds
 from mudra.clips.manifest import Manifest
+from mudra.clips.preprocessing import open_stream
 from mudra.errors import DataError, RecipeError, UsageError, did_you_mean
 from mudra.recipe import KINDS, Recipe, kind_class
 from mudra.sections import Folds
 from mudra.settings import parse
+from mudra.types import StreamInfo
+
+TRIED = 16  # files that are opened to learn how many channels a series has, while they cannot be read
 
 
 def parse_location(location: str) -> tuple[str | None, Path | None]:
@@ -53,7 +61,34 @@ def open_data(recipe: Recipe, location: str | None) -> tuple[Recipe, Manifest]:
         manifest = fold_of(manifest, recipe.data.folds)
     if recipe.data.holdout is not None:
         manifest = manifest.holdout(recipe.data.holdout, recipe.train.seed)
-    return recipe, manifest
+    return recipe, with_channels(manifest, recipe.clip.streams)
+
+
+def with_channels(manifest: Manifest, names: Iterable[str]) -> Manifest:
+    """The clips, and how many channels those series have of which nobody said it: what a first file has.
+
+    Raises:
+        DataError: none of the first files of a series can be read.
+    """
+    streams = dict(manifest.streams)
+    for name in names:
+        info = streams.get(name)
+        if info is not None and info.kind == "series" and info.channels is None:
+            streams[name] = replace(info, channels=_channels(manifest, name, info))
+    return replace(manifest, streams=streams)
+
+
+def _channels(manifest: Manifest, name: str, info: StreamInfo) -> int:
+    problem = DataError(f"{manifest.name}: no clip has the stream {name!r}.")
+    there = (clip for clip in manifest if name in clip.streams)
+    for clip in islice(there, TRIED):
+        try:
+            first = open_stream(clip, name, info).read(lambda _times: np.zeros(1, np.int64))
+        except DataError as failed:
+            problem = failed
+            continue
+        return int(first.values.shape[1])
+    raise problem
 
 
 def folds_of(recipe: Recipe, location: str | None) -> list[Recipe]:

@@ -30,7 +30,7 @@ CLASSES = (
 RELEASED = 861
 STREAMS = {
     "points": ("skeleton", StreamInfo("points", "kinect20", FPS)),
-    "series": ("inertial", StreamInfo("series", fps=50.0)),
+    "series": ("inertial", StreamInfo("series", fps=50.0, channels=6)),
     "depth": ("depth", StreamInfo("depth", fps=FPS)),
 }
 _NAME = re.compile(r"a(\d{1,2})_s(\d{1,2})_t(\d{1,2})_skeleton\.mat")
@@ -50,6 +50,9 @@ class UtdMhad(DataSettings):
 
     def point_layouts(self) -> dict[str, str]:
         return {"points": "kinect20"}
+
+    def series_channels(self) -> dict[str, int]:
+        return {"series": 6}
 
     def read(self, folder: Path | None) -> Manifest:
         """Read the names of the release's files.

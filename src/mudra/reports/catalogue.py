@@ -18,21 +18,27 @@ from mudra.types import StreamInfo, StreamKind
 
 ASSUMED_CLASSES = {"label": 10}  # where only a user's files tell how many there are
 ASSUMED_LAYOUT = "sign92"  # and which points
+ASSUMED_CHANNELS = 6  # and how many channels
 
 
 def counts(recipe: Recipe) -> tuple[int, float]:
     """Trainable parameters, counted from the built model, and GFLOPs of one clip (2 per multiply-add)."""
-    layouts = recipe.data.point_layouts()
-    kinds: dict[str, StreamKind] = {name: stream_kind(name) or "video" for name in recipe.clip.streams}
-    streams = {
-        name: StreamInfo(kind, layouts.get(name, ASSUMED_LAYOUT) if kind == "points" else None)
-        for name, kind in kinds.items()
-    }
+    streams = {name: assumed(recipe, name) for name in recipe.clip.streams}
     preprocessing = Preprocessing(recipe.clip, streams)
     inputs, settings = preprocessing.inputs, fitted(recipe.model, preprocessing)
     with torch.device("meta"):
         model = build_model(settings, inputs, recipe.data.class_counts() or ASSUMED_CLASSES)
     return count_parameters(model), flops(model, inputs) / 1e9
+
+
+def assumed(recipe: Recipe, stream: str) -> StreamInfo:
+    """What is known of a stream without any file at hand, or else taken for granted."""
+    kind: StreamKind = stream_kind(stream) or "video"
+    if kind == "points":
+        return StreamInfo(kind, recipe.data.point_layouts().get(stream, ASSUMED_LAYOUT))
+    if kind == "series":
+        return StreamInfo(kind, channels=recipe.data.series_channels().get(stream, ASSUMED_CHANNELS))
+    return StreamInfo(kind)
 
 
 def catalogue_table() -> Table:
@@ -62,7 +68,9 @@ def recipe_page(name: str) -> Group:
     lines.append(f"trainable parameters: {parameters:,}")
     lines.append(f"GFLOPs per clip: {work:,.2f}")
     if not recipe.data.class_counts():
-        assumed = ", ".join(f"{count} classes of {task}" for task, count in ASSUMED_CLASSES.items())
-        lines.append(f"(counted with {assumed}; your data decides)")
+        those = ", ".join(f"{count} classes of {task}" for task, count in ASSUMED_CLASSES.items())
+        if any(stream_kind(name) == "series" for name in recipe.clip.streams):
+            those += f" and series of {ASSUMED_CHANNELS} channels"
+        lines.append(f"(counted with {those}; your data decides)")
     yaml = Syntax(recipes.write_yaml(recipe.tree()), "yaml", background_color="default")
     return Group(Text("\n".join(lines)), Text(""), yaml)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from mudra.sources import npy
 from mudra.sources.facts import Facts, duration, mean_rate
 from mudra.sources.limits import DEFAULT_LIMITS, Limits, check_bytes, check_picture, named
 from mudra.sources.moments import check_bounds, check_count, picked, regular_times, window
+from mudra.sources.stacked import read_stack, stack_in
 from mudra.types import Choose, Stream, StreamKind
 
 _AXES: Mapping[StreamKind, str] = {
@@ -58,6 +59,18 @@ class ArraySource:
     stop: float | None = None
     limits: Limits = DEFAULT_LIMITS
 
+    def times(self) -> NDArray[np.float64]:
+        """Seconds of every moment between start and stop.
+
+        Raises:
+            DataError: as `read`, for the times.
+        """
+        place = named(self.path)
+        check_bounds(self.start, self.stop, place)
+        with self._arrays() as found:
+            times = self._times(found, len(self._values(found)))
+            return times[window(times, self.start, self.stop, place)]
+
     def read(self, choose: Choose) -> Stream:
         """Read the moments that `choose` picks, in the order picked.
 
@@ -97,6 +110,8 @@ class ArraySource:
 
     def _arrays(self) -> AbstractContextManager[Mapping[str, NDArray[Any]]]:
         """The file's arrays by name, for as long as it is open."""
+        if self.kind == "series" and self.path.suffix.lower() == ".npz":
+            return _series_or_stack(self.path, self.limits)
         return npy.arrays(self.path, self.limits)
 
     def _values(self, found: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
@@ -166,10 +181,11 @@ class ArraySource:
         if wanted is not np.float32:
             return values.astype(wanted, copy=False)
         result = _as_float32(values)
-        bad = np.isinf(result) if self.kind == "points" else ~np.isfinite(result)
+        bad = np.isinf(result)
         if bad.any():
             at = tuple(int(axis[0]) for axis in np.nonzero(bad))
-            allowed = "numbers, or NaN where a point was not seen" if self.kind == "points" else "numbers"
+            unknown = "a point was not seen" if self.kind == "points" else "a value is not known"
+            allowed = f"numbers, or NaN where {unknown}"
             raise DataError(
                 f"{named(self.path)}: {self.kind} holds {result[at]} at {at}; expected {allowed}."
             )
@@ -191,6 +207,17 @@ class ArraySource:
         if np.isinf(result).any():
             raise DataError(f"{named(self.path)}: score holds an infinite value; expected confidences.")
         return result
+
+
+@contextmanager
+def _series_or_stack(path: Path, limits: Limits) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """The arrays of an `.npz`; where a release stacked its sequences in it, those as one series."""
+    with npy.arrays(path, limits) as found:
+        stacked = "series" not in found and bool(stack_in(found))
+        if not stacked:
+            yield found
+    if stacked:
+        yield {"series": read_stack(path)}
 
 
 def _as_float32(values: NDArray[Any]) -> NDArray[np.float32]:

@@ -46,6 +46,17 @@ class FrameFolder:
     stop: float | None = None
     limits: Limits = DEFAULT_LIMITS
 
+    def times(self) -> NDArray[np.float64]:
+        """Seconds of every picture between start and stop.
+
+        Raises:
+            DataError: as `read`, for the folder.
+        """
+        place = named(self.path)
+        check_bounds(self.start, self.stop, place)
+        times = regular_times(len(self._names()), self.fps, place, _WHERE_FPS)
+        return times[window(times, self.start, self.stop, place)]
+
     def read(self, choose: Choose) -> Stream:
         """Read the pictures that `choose` picks: [n, H, W(, 3)], in the order picked.
 

@@ -65,6 +65,10 @@ class LandmarkSource:
     finder: Finder
     rows: NDArray[np.int64]
 
+    def times(self) -> NDArray[np.float64]:
+        """Those of the video's frames."""
+        return self.video.times()
+
     def read(self, choose: Choose) -> Stream:
         """Look at every frame, for the points of one lean on the frame before, and keep the chosen moments.
 

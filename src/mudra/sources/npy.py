@@ -83,6 +83,9 @@ class _Members(Mapping[str, "NDArray[Any]"]):
     def __len__(self) -> int:
         return len(self._infos)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._infos  # without unpacking it, which a mapping's own way would do
+
     def __getitem__(self, name: str) -> NDArray[Any]:
         info = self._infos[name]
         place = f"{self._place}, {name!r}"

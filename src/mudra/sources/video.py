@@ -39,6 +39,21 @@ class VideoSource:
     threads: int = 1
     limits: Limits = DEFAULT_LIMITS
 
+    def times(self) -> NDArray[np.float64]:
+        """Seconds of every frame between start and stop, from the file's packets where they can be believed.
+
+        Raises:
+            DataError: as `read`.
+        """
+        check_bounds(self.start, self.stop, named(self.path))
+        try:
+            with opened(self.path, self.limits, self.threads) as video:
+                index = read_index(video, self.start, self.stop, self.limits)
+                times = video.seconds(index.shown(), index.origin)
+        except Doubt:
+            times = self._survey(None).times
+        return times[window(times, self.start, self.stop, named(self.path))]
+
     def read(self, choose: Choose) -> Stream:
         """Read the frames that `choose` picks, uint8 [n, H, W, 3], in the order picked.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -58,7 +57,7 @@ def evaluate(
     load_weights(model, bundles.read_weights(place), place)
     torch.set_float32_matmul_precision(recipe.train.matmul)
     # the same look at each clip, with what is known of these files (their rate, say)
-    preprocessing = replace(bundle.preprocessing, streams=manifest.streams)
+    preprocessing = bundle.preprocessing.on(manifest.streams)
     table = evaluator_for(recipe, clips, preprocessing, team, views=views).predict(model, progress)
     record(out or run, split, table, say)
     return table

@@ -113,15 +113,16 @@ def mix_video(plan: MixPlan, own: Tensor, partners: Tensor) -> Tensor:
 
 
 def mix_points(plan: MixPlan, own: Tensor, partners: Tensor, seen: str = "either") -> Tensor:
-    """Mix points with their partners': where both are seen, their mean by share; where one is, that one.
+    """Mix streams with their partners': where both are known, their mean by share; where one is, that one.
 
     Args:
-        own, partners: float [B,T,K,C], NaN where a point was not seen or the clip is over.
-        seen: `either`, or `main`: nothing is seen where the clip of the larger share does not show it.
+        own, partners: float [B,T,K,C], [B,T,C], or pictures [B,T,C,H,W] beside other streams, NaN where nothing is
+            known, the clip is over, or lacks the stream.
+        seen: `either`, or `main`: nothing is known where the clip of the larger share does not show it.
     """
     if plan.kind == "none":
         return own
-    share = torch.from_numpy(plan.share).to(own)[:, None, None, None]
+    share = torch.from_numpy(plan.share).to(own).view(-1, *[1] * (own.ndim - 1))
     both = torch.lerp(partners, own, share)
     one = torch.where(own.isnan(), partners, own)
     mixed = torch.where(both.isnan(), one, both)
@@ -195,8 +196,8 @@ def mix(
     """Mix the clips of one optimiser step.
 
     Args:
-        streams: video float [B,T,C,H,W] and points float [B,T,K,C] by name, the clips of the whole step in their
-            global order.
+        streams: pictures float [B,T,C,H,W], points float [B,T,K,C] and series float [B,T,C] by name, the clips of the
+            whole step in their global order.
         targets: class numbers int64 [B] by task, UNLABELLED where unknown.
         classes: number of classes by task.
         rng: made of (seed, step) by the loop.
@@ -229,9 +230,10 @@ def mix(
         if settings.preceded:
             preceded = torch.from_numpy(plan.before != mine).to(x.device)
             looks = precede(looks, picked(x, plan.before), preceded)
+        alone = x.ndim == 5 and len(streams) == 1  # then no picture is missing
         if plan.kind == "none":
             mixed[name] = looks
-        elif x.ndim == 5:
+        elif alone or (x.ndim == 5 and plan.kind == "cutmix"):
             mixed[name] = mix_video(plan, looks, partners(x))
         elif plan.kind == "mixup":
             mixed[name] = mix_points(plan, looks, partners(x), settings.mixup_seen)
@@ -248,7 +250,7 @@ def _picture_size(streams: Mapping[str, Tensor], settings: AugmentSettings) -> t
         return 1, 1
     for name, stream in streams.items():
         alone = stream.ndim == 4 and len(streams) == 1
-        if stream.ndim != 5 and (stream.ndim != 4 or (settings.cutmix and not alone)):
+        if stream.ndim not in (3, 4, 5) or (settings.cutmix and stream.ndim != 5 and not alone):
             raise RecipeError(
                 f"augment.cutmix: found the stream {name!r} {tuple(stream.shape)}; expected pictures [clips, frames, "
                 "channels, height, width], or points alone; set it to 0 for this stream"

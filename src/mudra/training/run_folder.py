@@ -46,6 +46,11 @@ class RunFolder:
     def log(self) -> Path:
         return self.path / "log.csv"
 
+    @property
+    def scales(self) -> Path:
+        """What was measured of the training clips' series."""
+        return self.path / "scales.json"
+
     def predictions(self, split: str) -> Path:
         return self.path / "predictions" / f"{split}.parquet"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mudra.bundle import Bundle, load_weights
 from mudra.clips.loader import TrainingClips
 from mudra.clips.manifest import Manifest
 from mudra.clips.preprocessing import Preprocessing
+from mudra.clips.series import Scale
 from mudra.datasets.opening import folds_of, open_data
 from mudra.errors import (
     DataError,
@@ -32,6 +33,7 @@ from mudra.training import checkpoints
 from mudra.training.hardware import environment
 from mudra.training.judging import evaluator_for, judge_splits, record
 from mudra.training.loop import Trainer
+from mudra.training.measuring import measure, read_scales, write_scales
 from mudra.training.ranks import LostError, Team, join
 from mudra.training.resuming import (
     ended,
@@ -45,6 +47,8 @@ from mudra.training.run_folder import RunFolder
 from mudra.training.starting import start_from
 from mudra.training.stops import StopRequests
 from mudra.types import UNLABELLED
+
+NO_SCALES: Mapping[str, Scale] = {}
 
 CARD = """\
 # {name}
@@ -148,10 +152,11 @@ def _train_one(
     recipe, manifest = _open(recipe, data, team)
     for note in manifest.notes:
         say(note)
-    bundle = _bundle_for(recipe, manifest)
-    place = None
     if resume:
         team.agree(lambda: refuse_other_recipe(run, recipe))
+    bundle = _bundle_for(recipe, manifest, run, session, resume)
+    place = None
+    if resume:
         place = team.agree(lambda: newest_checkpoint(run, say))
     trainer = build_trainer(recipe, manifest, bundle, run, session, None if place else init_from)
     if place is not None:
@@ -159,7 +164,7 @@ def _train_one(
         say(f"going on from step {trainer.counters.step}")
     with _told_in_status(run, team):
         if not resume:
-            team.agree(lambda: _start(run, recipe, data))
+            team.agree(lambda: _start(run, recipe, data, bundle.preprocessing.scales))
         trainer.fit()
         finish(trainer, bundle, manifest)
 
@@ -325,17 +330,29 @@ def _open(recipe: Recipe, data: str | None, team: Team) -> tuple[Recipe, Manifes
     return opened[0] if opened else open_data(recipe, data)
 
 
-def _start(run: RunFolder, recipe: Recipe, data: str | None) -> None:
-    """Begin a run: what is trained, on what machine, from which data."""
+def _start(run: RunFolder, recipe: Recipe, data: str | None, scales: Mapping[str, Scale] = NO_SCALES) -> None:
+    """Begin a run: what is trained, on what machine, from which data, and what was measured of that."""
     place = str(Path(data).resolve()) if data and Path(data).exists() else data
     run.start(recipe, {**environment(recipe.train.seed), "data": place})
+    write_scales(run, scales)
     run.status("running", 0)
 
 
-def _bundle_for(recipe: Recipe, manifest: Manifest) -> Bundle:
+def _bundle_for(recipe: Recipe, manifest: Manifest, run: RunFolder, session: Session, resume: bool) -> Bundle:
     if not len(manifest.split("train")):
         raise DataError(f"{manifest.name}: no clip is in the split 'train'; there is nothing to learn from.")
     preprocessing = Preprocessing(recipe.clip, manifest.streams)
+    if preprocessing.unscaled:
+
+        def scales() -> Mapping[str, Scale]:
+            found = read_scales(run, preprocessing) if resume else None
+            if found is None:
+                found = measure(preprocessing, manifest, session.progress)
+                if resume:  # it was cut before they were written
+                    write_scales(run, found)
+            return found
+
+        preprocessing = replace(preprocessing, scales=session.team.agree(scales))
     return Bundle(
         name=recipe.name,
         model=bundles.fitted(recipe.model, preprocessing),

@@ -31,8 +31,9 @@ from mudra.errors import OutputError, UsageError
 from mudra.files import flush_folder, told_as_output_error
 from mudra.progress import Progress
 
-REVISION = 1
-"""Raised when the same settings draw other clips than before, so that no cache of old ones is read."""
+REVISION = 2
+"""Raised when the same settings draw other clips than before, or say other things of them, so that no cache of old ones
+is read."""
 
 _ABANDONED = 3600.0  # seconds
 _FEW = 48  # clips that one process writes sooner than several start
@@ -173,7 +174,7 @@ def _description(settings: Puppets) -> dict[str, Any]:
     verbs = list(dict.fromkeys(gesture.verb for gesture in gestures))
     streams: dict[str, dict[str, Any]] = {stream: {"fps": settings.fps} for stream in settings.streams}
     if "points" in streams:
-        streams["points"]["layout"] = "sign92"
+        streams["points"] |= {"layout": "sign92", "space": "picture"}
     return {
         "tasks": {"label": [gesture.name for gesture in gestures], "verb": verbs, "noun": list(NOUNS)},
         "streams": streams,
