@@ -313,7 +313,7 @@ def data_landmarks(
     ] = False,
     workers: Annotated[int | None, typer.Option(help="Processes; one a core by default.")] = None,
 ) -> None:
-    """Find the body points of every video (needs mudra[landmarks]); run it again to go on."""
+    """Find the body points of every video (needs mudra\\[landmarks]); run it again to go on."""
     from mudra.clips.landmarks import extract
 
     manifest = _manifest(data)
