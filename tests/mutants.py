@@ -40,6 +40,7 @@ STOPS, FILES, RANKS, TRAINING = (
 )  # fmt: skip
 SERIES, STREAMS = "tests/test_series.py", "tests/test_streams.py"
 POINTS, KEYPOINTS = "tests/test_points.py", "models/keypoint_transformer.py"
+EMBEDDING, HIERARCHY = "models/part_embedding.py", "tests/test_keypoint_hierarchy.py"
 SHOW = "tests/test_show.py"
 PREPARED, ALTERED = "tests/test_point_preparation.py", "tests/test_point_augment.py"
 LANDMARKS = "tests/test_landmarks.py"
@@ -226,18 +227,31 @@ MUTANTS = [
     Mutant("a flip keeps the class", "clips/loader.py", "        if flip:\n", "        if False:\n",
            f"{TRAINING} {POINTS}", "flip_swaps or with_a_side"),
     # points
-    Mutant("points: an absent one is at the origin", KEYPOINTS,
+    Mutant("points: an absent one is at the origin", EMBEDDING,
            " + absent_BTK.to(known.dtype) @ self.absence", " + 0 * self.absence.sum(0)",
            "tests/test_keypoint_transformer.py", "at_the_origin"),
-    Mutant("points: empty frames are attended to", KEYPOINTS, ", attn_mask=mask_B11T\n", "\n",
-           "tests/test_keypoint_transformer.py", "empty_frames"),
-    Mutant("points: empty frames are counted in the mean", KEYPOINTS, " / there_BT1.sum(1)", " / x_BTD.shape[1]",
+    Mutant("points: empty frames are attended to", KEYPOINTS, "masked_fill(~seen_BQT, -torch.inf)",
+           "masked_fill(~seen_BQT, 0)", "tests/test_keypoint_transformer.py", "empty_frames"),
+    Mutant("points: empty frames are counted in the mean", KEYPOINTS,
+           "return (x_BTD * there_BT1).sum(1) / there_BT1.sum(1)",
+           "return (x_BTD * there_BT1).sum(1) / x_BTD.shape[1]",
            "tests/test_keypoint_transformer.py", "empty_frames"),
     Mutant("points: the convolution sees empty frames", KEYPOINTS, "(x_BTD * there_BT1).transpose",
            "(x_BTD).transpose", "tests/test_keypoint_transformer.py", "empty_frames"),
-    Mutant("points: the first frame has a velocity", KEYPOINTS,
+    Mutant("points: the first frame has a velocity", EMBEDDING,
            "before = torch.full_like(looks[:, :1], torch.nan)", "before = looks[:, :1]",
            "tests/test_keypoint_transformer.py", "empty_frames"),
+    Mutant("hierarchy: a window sees everything", KEYPOINTS, "abs() <= window // 2", "abs() <= 10 * window",
+           HIERARCHY, "window_is"),
+    Mutant("hierarchy: all scales are the mean", KEYPOINTS, "(span_S1 + 1) * count_B11 / scale",
+           "count_B11 + 0 * span_S1", HIERARCHY, "scales or spans"),
+    Mutant("hierarchy: the second hand looks at what the first became", EMBEDDING,
+           "to_other(patches[other], patches[one], seen[one])", "to_other(patches[other], grown[one], seen[one])",
+           HIERARCHY, "was_before"),
+    Mutant("hierarchy: an unseen part is a mean of nothing", EMBEDDING,
+           "torch.where(count_G1 > 0, mean, self.missing)", "mean", HIERARCHY, "learnt_vector"),
+    Mutant("hierarchy: inner answers are given outside training", KEYPOINTS,
+           "if self.training and self.part_names:", "if self.part_names:", HIERARCHY, "training_alone"),
     Mutant("points: an absent one weighs in an average", "clips/points.py",
            "        mean_NKC = sum_NKC / seen_NK[..., None]", "        mean_NKC = sum_NKC", POINTS, "among_those"),
     Mutant("points: a gap is bridged", "clips/points.py", "seen_NK[..., None] >= 0.5 - 1e-9",
