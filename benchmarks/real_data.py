@@ -42,7 +42,8 @@ def looks(manifest: Manifest, recipe: Recipe, stream: str) -> NDArray[np.float32
     """What is looked at in each clip of one stream, and how it changes: float32 [clips, features]."""
     info = manifest.streams[stream]
     moments = MOMENTS[info.kind]
-    settings = recipe.clip.model_copy(update={"streams": (stream,), "frames": moments})
+    plain = recipe.clip.series.model_copy(update={"normalise": "none"})  # no matter to trees
+    settings = recipe.clip.model_copy(update={"streams": (stream,), "frames": moments, "series": plain})
     rows = []
     for clip in manifest:
         if info.kind == "video":
