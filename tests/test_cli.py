@@ -1,44 +1,15 @@
 """The command line: what it prints, and how it ends."""
 
-import io
 import json
 import subprocess
 import sys
-import traceback
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 
 import pytest
 
-from mudra.cli import main
-from mudra.errors import MudraError
 from mudra.progress import Screen
 from mudra.recipe import write_yaml
+from tests.command import mudra
 from tests.tiny import tiny_recipe, write_bars
-
-
-@dataclass
-class Ended:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def mudra(*words):
-    """Run the command line in this process, which has already imported what is slow to import."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    before, sys.argv = sys.argv, ["mudra", *map(str, words)]
-    try:
-        with redirect_stdout(out), redirect_stderr(err):
-            main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    except MudraError:
-        traceback.print_exc(file=err)
-        code = 1
-    finally:
-        sys.argv = before
-    return Ended(code, out.getvalue(), err.getvalue())
 
 
 def refused(*words, code):

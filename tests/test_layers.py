@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 TORCH_FREE_CLIPS = {
     "__init__", "pixels", "preprocessing", "sampling", "manifest", "table", "columns", "class_folders",
     "dataset_json", "splits", "folds", "layouts", "check", "cache", "inspection", "likeness", "workers", "balance",
-    "findings", "points", "point_augment", "point_shapes", "point_faults", "kept", "series", "series_augment",
+    "findings", "cells", "points", "point_augment", "point_shapes", "point_faults", "kept", "series", "series_augment",
     "together", "pictures", "geometry",
     "copies", "landmarks", "seen",
 }  # fmt: skip

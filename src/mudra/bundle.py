@@ -24,6 +24,8 @@ from pydantic import Field
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from mudra.clips.dataset_json import LayoutFacts
+from mudra.clips.layouts import plain
 from mudra.clips.preprocessing import Preprocessing
 from mudra.clips.series import Scale
 from mudra.errors import ModelError, MudraError
@@ -47,6 +49,12 @@ class StreamSettings(Settings):
     fps: Annotated[float, Field(gt=0)] | None = None
     channels: Annotated[int, Field(ge=1)] | None = None
     space: Literal["picture"] | None = None
+    declared: LayoutFacts | None = None
+
+    def info(self) -> StreamInfo:
+        """Raises DataError where the declared layout contradicts itself."""
+        own = plain(self.declared.layout(self.layout or "")) if self.declared else None
+        return StreamInfo(self.kind, self.layout, self.fps, self.channels, self.space, own)
 
 
 class ScaleSettings(Settings):
@@ -238,8 +246,7 @@ def _from_config(tree: Mapping[str, Any], place: str) -> Bundle:
     model_class = kind_class("model", tree["model"].get("kind"), f"{place}, model")
     streams = {}
     for name, values in tree["streams"].items():
-        info = parse(StreamSettings, values, f"{place}, stream {name!r}")
-        streams[name] = StreamInfo(info.kind, info.layout, info.fps, info.channels, info.space)
+        streams[name] = parse(StreamSettings, values, f"{place}, stream {name!r}").info()
     for task, names in tree["tasks"].items():
         listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
         if not listed or not names or len(set(names)) < len(names):
@@ -261,7 +268,7 @@ def _from_config(tree: Mapping[str, Any], place: str) -> Bundle:
 
 
 def _stream_tree(info: StreamInfo) -> dict[str, Any]:
-    more = {"channels": info.channels, "space": info.space}
+    more = {"channels": info.channels, "space": info.space, "declared": info.declared}
     known = {key: value for key, value in more.items() if value is not None}
     return {"kind": info.kind, "layout": info.layout, "fps": info.fps, **known}
 

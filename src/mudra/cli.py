@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -385,6 +387,7 @@ def data_show(
 
 def main() -> None:
     """Run the command line; every error that a user can act on is one line and an exit code."""
+    _speak_all_letters()
     arguments = sys.argv[1:]
     traceback = "--traceback" in arguments
     try:
@@ -404,6 +407,15 @@ def main() -> None:
             raise
         typer.echo(f"error: {problem.filename or 'input/output'}: {problem.strerror or problem}", err=True)
         sys.exit(5)
+
+
+def _speak_all_letters() -> None:
+    """Let no class name end a command: a letter that the output lacks becomes \\u0451, and plain ASCII UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            bare = codecs.lookup(stream.encoding).name == "ascii"
+            errors = "backslashreplace" if stream.errors == "strict" else stream.errors
+            stream.reconfigure(encoding="utf-8" if bare else None, errors=errors)
 
 
 def say(line: str) -> None:

@@ -43,6 +43,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "jester": "mudra.datasets.jester:Jester",
         "natops": "mudra.datasets.natops:Natops",
         "puppets": "mudra.datasets.puppets:Puppets",
+        "slovo": "mudra.datasets.slovo:Slovo",
         "ucf101": "mudra.datasets.ucf101:UCF101",
         "utd_mhad": "mudra.datasets.utd_mhad:UtdMhad",
     },

@@ -36,11 +36,12 @@ class StreamInfo:
     """What is known of one stream of a data set.
 
     Attributes:
-        layout: of points, which is which.
+        layout: of points, the name of the layout that says which is which.
         fps: moments per second, where the files hold no times.
         channels: of a series, how many values a moment has.
         space: of points, where x and y lie: `picture` is shares of the width and height of the clip's video, from its
             upper left; None is a space of their own (a body's, metres).
+        declared: of points, the layout itself as plain values, where it is not a built-in one.
     """
 
     kind: StreamKind
@@ -48,6 +49,7 @@ class StreamInfo:
     fps: float | None = None
     channels: int | None = None
     space: Literal["picture"] | None = None
+    declared: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mudra.clips import balance, likeness
 from mudra.clips.findings import Finding, Report, render, to_json
 from mudra.clips.inspection import Job, Seen, Window, bytes_digest, inspect, look_at
-from mudra.clips.layouts import LAYOUTS
+from mudra.clips.layouts import layout_of
 from mudra.clips.manifest import Manifest
 from mudra.clips.workers import Crew, Failure
 from mudra.errors import DataError
@@ -139,7 +139,7 @@ class _Patient:
     def jobs(self, decode: bool) -> list[Job]:
         """Every file once, however many clips are cut from it."""
         info = self.manifest.streams[self.stream]
-        layout = LAYOUTS.get(info.layout or "")
+        layout = layout_of(info, f"stream {self.stream!r}") if info.layout else None
         parts = dict(layout.parts) if layout else {}
         column = self.manifest.files[self.stream]
         codes = np.asarray(column.dictionary_encode().indices)

@@ -2,6 +2,7 @@
 
 {"tasks": {"label": ["class a", ...]},
  "streams": {"points": {"layout": "kinect20", "fps": 30}},
+ "layouts": {"mine": {"points": ["tip", "palm", "elbow"], "bones": [["tip", "palm"], ["palm", "elbow"]]}},
  "mirror": {"label": {"swipe left": "swipe right"}}}
 """
 
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from mudra.clips.layouts import find_layout
+from mudra.clips.layouts import LAYOUTS, PointLayout, Row, declare, find_layout, plain
 from mudra.errors import DataError, did_you_mean
 from mudra.sections import Above0, Positive
 from mudra.settings import Settings, explain
@@ -39,11 +40,37 @@ class StreamFacts(Settings):
     space: Literal["picture"] | None = None
 
 
+class LayoutFacts(Settings):
+    """A point layout of one's own; a row is given by its name or its number. See `PointLayout`."""
+
+    points: tuple[str, ...]
+    bones: tuple[tuple[Row, ...], ...] = ()
+    parts: dict[str, tuple[Row, ...]] = Field(default_factory=dict)
+    pairs: tuple[tuple[Row, ...], ...] = ()
+    origin: tuple[Row, ...] = ()
+    unit: tuple[tuple[Row, ...], ...] = ()
+    roots: tuple[Row, ...] = ()
+
+    def layout(self, name: str) -> PointLayout:
+        """The layout, checked.
+
+        Raises:
+            DataError: it contradicts itself, or has the name of a built-in one.
+        """
+        if name in LAYOUTS:
+            raise DataError(
+                f"layout {name}: there is a built-in layout of this name; expected another. Rename yours, or use the "
+                "built-in one and declare none."
+            )
+        return declare(name, **{key: getattr(self, key) for key in LayoutFacts.model_fields})
+
+
 class Description(Settings):
     """The keys of `dataset.json`. A task whose classes are null takes those seen in train."""
 
     tasks: dict[str, tuple[str, ...] | None] | None = None
     streams: dict[str, StreamFacts] = Field(default_factory=dict)
+    layouts: dict[str, LayoutFacts] = Field(default_factory=dict)
     mirror: dict[str, dict[str, str]] = Field(default_factory=dict)
 
     def stream_info(self, stream: str) -> StreamInfo:
@@ -52,7 +79,9 @@ class Description(Settings):
         if kind is None:
             raise ValueError(f"{stream!r} is not the name of a stream")
         facts = self.streams.get(stream, StreamFacts())
-        return StreamInfo(kind, facts.layout, facts.fps, facts.channels, facts.space)
+        own = self.layouts.get(facts.layout or "")
+        declared = plain(own.layout(facts.layout or "")) if own else None
+        return StreamInfo(kind, facts.layout, facts.fps, facts.channels, facts.space, declared)
 
 
 def stream_kind(column: str) -> StreamKind | None:
@@ -87,14 +116,15 @@ def read_description(root: Path) -> Description:
         raise DataError(f"{path}: not valid JSON: {str(problem)[:200]}.") from None
     if not isinstance(values, dict):
         raise DataError(
-            f"{path}: found a {type(values).__name__}; expected an object with tasks, streams, mirror."
+            f"{path}: found a {type(values).__name__}; expected an object with tasks, streams, layouts, mirror."
         )
     try:
         description = Description.model_validate_json(json.dumps(values))
     except ValidationError as problem:
         raise DataError(f"{explain(problem, Description, str(path))}{_as_text(problem)}") from None
     _check_tasks(description.tasks or {}, path)
-    _check_streams(description.streams, path)
+    _check_layouts(description.layouts, path)
+    _check_streams(description.streams, description.layouts, path)
     return description
 
 
@@ -117,7 +147,17 @@ def _check_tasks(tasks: Mapping[str, tuple[str, ...] | None], path: Path) -> Non
             raise DataError(f"{path}, tasks.{task}: class {twice!r} is listed twice; list each class once.")
 
 
-def _check_streams(streams: Mapping[str, StreamFacts], path: Path) -> None:
+def _check_layouts(layouts: Mapping[str, LayoutFacts], path: Path) -> None:
+    for name, facts in layouts.items():
+        try:
+            facts.layout(name)
+        except DataError as problem:
+            raise DataError(f"{path}, {problem}") from None
+
+
+def _check_streams(
+    streams: Mapping[str, StreamFacts], layouts: Mapping[str, LayoutFacts], path: Path
+) -> None:
     for stream, facts in streams.items():
         kind = stream_kind(stream)
         if kind is None:
@@ -126,8 +166,8 @@ def _check_streams(streams: Mapping[str, StreamFacts], path: Path) -> None:
         for fact, (owner, told) in OWNED.items():
             if getattr(facts, fact) is not None and kind != owner:
                 raise DataError(f"{path}, streams.{stream}: only {owner} have {told}, not {kind}; remove it.")
-        if facts.layout is not None:
-            find_layout(facts.layout, f"{path}, streams.{stream}.layout")
+        if facts.layout is not None and facts.layout not in layouts:
+            find_layout(facts.layout, f"{path}, streams.{stream}.layout", list(layouts))
 
 
 def stream_names() -> str:

@@ -11,15 +11,18 @@ canonical model; its left/right partners were taken from there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mudra.errors import DataError, did_you_mean
+from mudra.types import StreamInfo
 
 Row = int | str
 """A point of a layout: its row number or its name."""
@@ -160,6 +163,10 @@ def declare(
     Raises:
         DataError: a name twice, an unknown row, a point in two pairs or two parts, or paired with itself.
     """
+    if not name or not name.isprintable():
+        raise DataError(
+            f"layouts: found the name {name!r}; expected letters, such as mine. Rename the layout."
+        )
     place = f"layout {name}"
     if not points:
         raise DataError(
@@ -189,18 +196,78 @@ def declare(
     return PointLayout(name, tuple(points), joined, members, swapped, middle, measure, held)
 
 
-def find_layout(name: str, place: str = "layout") -> PointLayout:
+def find_layout(name: str, place: str = "layout", own: Collection[str] = ()) -> PointLayout:
     """The built-in layout of that name.
 
+    Args:
+        own: names that would have done as well, for the error.
     Raises:
         DataError: there is none; the nearest name is suggested.
     """
     if name not in LAYOUTS:
+        known = [*own, *LAYOUTS]
         raise DataError(
-            f"{place}: found {name!r}; expected one of {', '.join(LAYOUTS)}.{did_you_mean(name, LAYOUTS)}"
-            " Declare a layout of your own where none fits."
+            f"{place}: found {name!r}; expected one of {', '.join(known)}.{did_you_mean(name, known)}"
+            " Declare a layout of your own under layouts in dataset.json where none fits."
         )
     return LAYOUTS[name]
+
+
+def layout_of(info: StreamInfo, place: str) -> PointLayout:
+    """The layout of a stream of points: a built-in one, or the one that its data set declares.
+
+    Raises:
+        DataError: the stream names none, or one that is not known.
+    """
+    if info.layout is None:
+        raise DataError(
+            f"{place}: nobody says which point is which; name the layout in dataset.json, as in "
+            '{"streams": {"points": {"layout": "kinect20", "fps": 30}}}.'
+        )
+    if info.declared is None:
+        return find_layout(info.layout, f"{place}, layout")
+    return declare(info.layout, **info.declared)
+
+
+def differences(one: PointLayout, other: PointLayout) -> list[str]:
+    """In what two layouts differ, whatever they are called: "points", "parts" and so on; [] where in nothing.
+
+    >>> differences(declare("pen", ["tip", "end"]), declare("rod", ["tip", "end"], bones=[(0, 1)]))
+    ['bones']
+    """
+    told = [each.name for each in fields(PointLayout) if each.name != "name"]
+    values = [{**vars(layout), "parts": list(layout.parts.items())} for layout in (one, other)]
+    return [key for key in told if values[0][key] != values[1][key]]
+
+
+def fingerprint(info: StreamInfo) -> str:
+    """The name of a stream's layout; of a declared one, with what tells it from others of the name."""
+    if info.declared is None:
+        return info.layout or ""
+    return f"{info.layout} ({sha256(json.dumps(info.declared).encode()).hexdigest()[:12]})"
+
+
+def plain(layout: PointLayout) -> dict[str, Any]:
+    """A layout as plain values that `declare` takes: rows by their names, what is empty left out.
+
+    >>> plain(declare("pen", ["tip", "end"], bones=[(0, 1)]))
+    {'points': ['tip', 'end'], 'bones': [['tip', 'end']]}
+    """
+    names = layout.points
+
+    def couples(rows: Iterable[Sequence[int]]) -> list[list[str]]:
+        return [[names[row] for row in couple] for couple in rows]
+
+    values: dict[str, Any] = {
+        "points": list(names),
+        "bones": couples(layout.bones),
+        "parts": {part: [names[row] for row in rows] for part, rows in layout.parts.items()},
+        "pairs": couples(layout.pairs),
+        "origin": [names[row] for row in layout.origin],
+        "unit": couples(layout.unit),
+        "roots": [names[row] for row in layout.roots],
+    }
+    return {key: value for key, value in values.items() if value}
 
 
 def _row(point: Row, numbers: Mapping[str, int], place: str) -> int:

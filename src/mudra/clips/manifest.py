@@ -8,18 +8,16 @@ Rows of errors are lines as a text editor counts them. Class folders are read by
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mudra.clips.cells import read_table
 from mudra.clips.class_folders import read_folder
 from mudra.clips.dataset_json import NAME as DATASET_JSON
 from mudra.clips.dataset_json import Description, read_description, stream_kind, stream_names
@@ -47,7 +45,7 @@ def read_manifest(root: Path, file: str = MANIFEST_CSV, *, follow_links: bool = 
         DataError: the first thing that is wrong, in one line with its file and row.
     """
     root = Path(root)
-    table = _read_csv(root / file)
+    table = read_table(root / file, "clip,split,label,video")
     description = read_description(root)
     streams = [name for name in table.names if stream_kind(name)]
     _check_columns(table.names, streams, description, file)
@@ -72,7 +70,7 @@ def read_manifest(root: Path, file: str = MANIFEST_CSV, *, follow_links: bool = 
         ids=cells["clip"],
         files={stream: cells[stream] for stream in used},
         labels={task: cells[task] for task in tasks},
-        place=lambda row: f"{file}, row {table.lines[row]}",
+        place=table.place,
         splits=cells.get("split"),
         groups=cells.get("group"),
         starts=cells.get("start"),
@@ -88,59 +86,6 @@ def read_manifest(root: Path, file: str = MANIFEST_CSV, *, follow_links: bool = 
         mirror=description.mirror,
         follow_links=follow_links,
     )
-
-
-@dataclass(frozen=True)
-class _Table:
-    """A CSV file: header names, cells by column, and the line on which each row begins."""
-
-    names: Sequence[str]
-    columns: Sequence[Sequence[str]]
-    lines: NDArray[np.int64]
-
-
-def _read_csv(path: Path) -> _Table:
-    try:
-        # a path need not be UTF-8, so the bytes that are not are kept as the system keeps them
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            text = file.read()
-    except OSError as problem:
-        raise DataError(f"{path}: cannot be read ({problem.strerror}); expected a manifest there.") from None
-    reader = csv.reader(StringIO(text, newline=""), strict=True)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    last = 0
-    try:
-        names = next(reader, [])
-        _check_header(names, path)
-        last = reader.line_num
-        for row in reader:
-            if row:
-                if len(row) != len(names):
-                    raise DataError(
-                        f"{path.name}, row {last + 1}: found {len(row)} cells; expected {len(names)} "
-                        f"({','.join(names)}). Quote a cell that holds a comma."
-                    )
-                rows.append(row)
-                lines.append(last + 1)
-            last = reader.line_num
-    except csv.Error as problem:
-        raise DataError(f"{path.name}, row {last + 1}: not valid CSV: {problem}.") from None
-    if not rows:
-        raise DataError(f"{path}: no clip; expected one row a clip below the header.")
-    return _Table(names, list(zip(*rows, strict=True)), np.array(lines, np.int64))
-
-
-def _check_header(names: Sequence[str], path: Path) -> None:
-    if not names:
-        raise DataError(f"{path}: the file is empty; expected a header such as clip,split,label,video.")
-    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
-        raise DataError(f"{path.name}, row 1: found {names[0]!r}; expected a header separated by commas.")
-    for number, name in enumerate(names, 1):
-        if not name:
-            raise DataError(f"{path.name}, row 1: column {number} has no name; name it or remove it.")
-        if names.count(name) > 1:
-            raise DataError(f"{path.name}, row 1: column {name!r} is there twice; keep one.")
 
 
 def _check_columns(names: Sequence[str], streams: Sequence[str], description: Description, file: str) -> None:
@@ -208,7 +153,7 @@ def _quoted(cell: str) -> str:
 
 
 def description_text(manifest: Manifest) -> str:
-    """The manifest's `dataset.json`: classes in order, what is known of streams, pairs of the mirror."""
+    """The manifest's `dataset.json`: classes in order, what is known of streams and layouts, the mirror."""
     facts = {
         name: {key: value for key in FACTS if (value := getattr(info, key)) is not None}
         for name, info in manifest.streams.items()
@@ -217,5 +162,11 @@ def description_text(manifest: Manifest) -> str:
         task: {one: other for one, other in pairs.items() if one < other}
         for task, pairs in manifest.mirror.items()
     }
-    values = {"tasks": manifest.tasks, "streams": {name: fact for name, fact in facts.items() if fact}}
-    return json.dumps(values | ({"mirror": mirror} if mirror else {}), indent=2, ensure_ascii=False) + "\n"
+    layouts = {info.layout: info.declared for info in manifest.streams.values() if info.declared}
+    values: dict[str, Any] = {
+        "tasks": manifest.tasks,
+        "streams": {name: fact for name, fact in facts.items() if fact},
+    }
+    more = {"layouts": layouts, "mirror": mirror}
+    values |= {key: value for key, value in more.items() if value}
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"

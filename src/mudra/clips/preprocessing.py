@@ -6,6 +6,7 @@ travels in the bundle: the recogniser that was evaluated is the recogniser that 
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from mudra.clips import pictures, series
 from mudra.clips import points as body
 from mudra.clips.dataset_json import stream_kind
 from mudra.clips.geometry import Geometry, take, take_points
-from mudra.clips.layouts import PointLayout, find_layout
+from mudra.clips.layouts import PointLayout, differences, layout_of
 from mudra.clips.pixels import normalise, resize, view_box
 from mudra.clips.sampling import Times, chooser
 from mudra.clips.together import Recording, open_together
@@ -73,11 +74,6 @@ class Preprocessing:
 
     def _check_track(self, name: str) -> None:
         info = self.streams[name]
-        if info.kind == "points" and info.layout is None:
-            raise DataError(
-                f"stream {name!r}: nobody says which point is which; name the layout in dataset.json, as in "
-                '{"streams": {"points": {"layout": "kinect20", "fps": 30}}}.'
-            )
         if info.kind == "points":
             body.require_parts(
                 self.layout(name), self.settings.points, repr(name), len(self.settings.streams)
@@ -99,7 +95,16 @@ class Preprocessing:
 
     def layout(self, name: str) -> PointLayout:
         """The layout of a stream of points."""
-        return find_layout(self.streams[name].layout or "", f"stream {name!r}, layout")
+        return self.layouts[name]
+
+    @cached_property  # a declared layout is checked whenever it is made, and every clip asks for it
+    def layouts(self) -> dict[str, PointLayout]:
+        """The layout of each stream of points that is looked at."""
+        return {
+            name: layout_of(self.streams[name], f"stream {name!r}")
+            for name in self.settings.streams
+            if self.streams[name].kind == "points"
+        }
 
     @property
     def by_frames(self) -> bool:
@@ -159,7 +164,7 @@ class Preprocessing:
         """The same looks at the clips of other data, with what is known of those files (their rate, say).
 
         Raises:
-            DataError: a series of other channels.
+            DataError: a series of other channels, or points of another layout.
         """
         known = {**self.streams, **streams}
         for name in self.settings.streams:
@@ -169,7 +174,15 @@ class Preprocessing:
                     f"stream {name!r}: the data has {now} channels; the model was trained on {was}."
                 )
             known[name] = replace(known[name], channels=was)
-        return replace(self, streams=known)
+        other = replace(self, streams=known)
+        for name, layout in self.layouts.items():
+            found = other.layout(name)
+            if differ := differences(layout, found):
+                raise DataError(
+                    f"stream {name!r}: the points of the data are of layout {found.name}, and the model was trained on "
+                    f"{layout.name} (other {', '.join(differ)}). Give it data of that layout, or train with this data."
+                )
+        return other
 
     # A clip's files
 

@@ -63,9 +63,6 @@ class Listing:
             place=self.places.__getitem__,
         )
         found = (len(classes), self.splits.count("train"), self.splits.count("test"))
-        counts = [
-            "{:,} classes, {:,} training and {:,} test clips".format(*each) for each in (found, released)
-        ]
         return build(
             rows,
             name=name,
@@ -73,11 +70,15 @@ class Listing:
             streams={"video": StreamInfo("video")},
             classes={"label": classes},
             mirror={"label": {}},  # in a mirror, every class is itself
-            notes=[f"{name}: the lists name {counts[0]}; the release has {counts[1]}."]
-            if found != released
-            else [],
+            notes=count_notes(name, found, released),
             follow_links=True,  # the videos often lie on another disk
         )
+
+
+def count_notes(name: str, found: tuple[int, int, int], released: tuple[int, int, int]) -> list[str]:
+    """What to say where classes, training and test clips are not as many as were released."""
+    counts = ["{:,} classes, {:,} training and {:,} test clips".format(*each) for each in (found, released)]
+    return [f"{name}: the lists name {counts[0]}; the release has {counts[1]}."] if found != released else []
 
 
 def release_folder(folder: Path | None, kind: str) -> Path:

@@ -1,6 +1,7 @@
 """What the terminal shows of answers for files."""
 
 from rich.table import Table
+from rich.text import Text
 
 from mudra.types import Prediction
 
@@ -9,7 +10,7 @@ BAR = 24  # characters of a full bar
 
 def prediction_table(title: str, answer: Prediction, top: int) -> Table:
     """The likeliest classes of every task, with bars."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("task", style="dim")
     table.add_column("class")
     table.add_column("probability", justify="right")
@@ -18,5 +19,7 @@ def prediction_table(title: str, answer: Prediction, top: int) -> Table:
         for place, ranked in enumerate(answer.top(top, task)):
             style = "bold" if place == 0 else ""
             bar = "█" * round(ranked.probability * BAR)
-            table.add_row("" if place else task, ranked.name, f"{ranked.probability:.1%}", bar, style=style)
+            table.add_row(
+                "" if place else Text(task), Text(ranked.name), f"{ranked.probability:.1%}", bar, style=style
+            )
     return table

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mudra.clips import points as body
-from mudra.clips.layouts import PointLayout, declare, find_layout
+from mudra.clips.layouts import PointLayout, declare, layout_of
 from mudra.clips.preprocessing import open_stream
 from mudra.clips.sampling import segments
 from mudra.types import Clip, Stream, StreamInfo
@@ -134,6 +134,6 @@ def _layout(stream: Stream, name: str, info: StreamInfo, clip: str) -> PointLayo
     """The layout of a stream of points; one without names where nobody declared any."""
     if info.layout is None:
         return declare("points", [f"point {row}" for row in range(stream.values.shape[1])])
-    layout = find_layout(info.layout, f"stream {name!r}, layout")
+    layout = layout_of(info, f"stream {name!r}")
     body.check(stream.values, layout, stream.values.shape[2], f"clip {clip!r}")
     return layout

@@ -12,6 +12,7 @@ import torch
 
 from mudra import bundle as bundles
 from mudra.bundle import Bundle, load_weights
+from mudra.clips.layouts import fingerprint
 from mudra.clips.loader import TrainingClips
 from mudra.clips.manifest import Manifest
 from mudra.clips.preprocessing import Preprocessing
@@ -268,6 +269,10 @@ def build_trainer(
     evaluator = evaluator_for(recipe, validation, bundle.preprocessing, team) if len(validation) else None
     facts: dict[str, Any] = {
         "the data's split": manifest.split_hash,
+        **{
+            f"the layout of {name}": fingerprint(bundle.preprocessing.streams[name])
+            for name in bundle.preprocessing.layouts
+        },
         **{f"the classes of {task}": list(names) for task, names in bundle.tasks.items()},
     }
     return Trainer(
