@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mudra import cli
 from mudra import recipe as recipes
 from mudra.cli import show
 from mudra.clips.check import check
@@ -30,7 +31,7 @@ from tests.video_files import write_video
 HEADER = "attachment_id\tuser_id\twidth\theight\tlength\ttext\ttrain\tbegin\tend"
 SIGNS = ["Ё", "летучая мышь", "левый", "правый"]
 CLASSES = [*SIGNS, NOTHING]
-ROOT = Path(__file__).parents[1]
+SOURCE = Path(cli.__file__).parents[1]
 
 
 def row(name: str, person: str, text: str, train: object, begin: object = 30, end: object = 45) -> str:
@@ -473,7 +474,7 @@ def test_no_letter_of_a_name_ends_a_command(environment, line):
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
     found = subprocess.run(
         [sys.executable, "-c", script],
-        env={**inherited, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "120", **environment},
+        env={**inherited, "PYTHONPATH": str(SOURCE), "COLUMNS": "120", **environment},
         capture_output=True, timeout=120, check=True,
     )  # fmt: skip
     assert found.stdout.decode("utf-8").split("\n")[:2] == [line, line]
