@@ -392,7 +392,8 @@ MUTANTS = [
     Mutant("slovo: cut videos are cut again", "datasets/slovo.py",
            'if self.videos == "trimmed":', "if False:", SLOVO, "as_they_were_released"),
     Mutant("slovo: a hand's number is taken for its side", "datasets/slovo_hands.py",
-           "            seen.sort(key=lambda hand: float(hand[0, 0]))\n", "", "tests/test_slovo_hands.py", "farther_left"),
+           "            seen.sort(key=lambda hand: float(hand[0, 0]))\n", "", "tests/test_slovo_hands.py",
+           "farther_left"),
     Mutant("names: a letter that the output lacks ends the command", "cli.py",
            "    _speak_all_letters()\n    arguments", "    arguments", SLOVO, "letter"),
 ]  # fmt: skip
