@@ -44,6 +44,7 @@ EMBEDDING, HIERARCHY = "models/part_embedding.py", "tests/test_keypoint_hierarch
 SHOW = "tests/test_show.py"
 PREPARED, ALTERED = "tests/test_point_preparation.py", "tests/test_point_augment.py"
 LANDMARKS = "tests/test_landmarks.py"
+OWN_LAYOUTS, SLOVO = "tests/test_own_layouts.py", "tests/test_slovo.py"
 LOOP, STEP = "training/loop.py", "training/step.py"
 LOSSES, TERMS = "tests/test_loss_terms.py", "training/terms.py"
 SAVED, TEAM = "training/checkpoints.py", "training/ranks.py"
@@ -365,6 +366,36 @@ MUTANTS = [
            LANDMARKS, "recogniser"),
     Mutant("workers: long work that shows life is given up", "clips/workers.py",
            "        _pipe.send(None)\n", "        pass\n", "tests/test_check.py", "shows_life"),
+    # layouts of one's own, and Slovo
+    Mutant("layouts: a model is given points of another layout", "clips/preprocessing.py",
+           "if differ := differences(layout, found):", "if differ := []:", OWN_LAYOUTS, "never_given or not_taken"),
+    Mutant("layouts: the order of parts is no difference", "clips/layouts.py",
+           '"parts": list(layout.parts.items())}', '"parts": layout.parts}', OWN_LAYOUTS, "order"),
+    Mutant("layouts: a declared one stays behind in a bundle", "bundle.py",
+           ', "declared": info.declared}', "}", OWN_LAYOUTS, "nobody_knows"),
+    Mutant("layouts: a declared one stays behind in a copy", "clips/manifest.py",
+           'more = {"layouts": layouts, "mirror": mirror}', 'more = {"mirror": mirror}', OWN_LAYOUTS, "copy"),
+    Mutant("layouts: the name of a built-in one is taken", "clips/dataset_json.py",
+           "        if name in LAYOUTS:\n", "        if False:\n", OWN_LAYOUTS, "built_in"),
+    Mutant("layouts: points are named anew between stop and resume", "training/train.py",
+           "for name in bundle.preprocessing.layouts\n", "for name in ()\n", OWN_LAYOUTS, "resumed"),
+    Mutant("mirror: a pair is swapped on one side only", "clips/layouts.py",
+           "order[left], order[right] = right, left", "order[left] = right", OWN_LAYOUTS, "own_inverse"),
+    Mutant("slovo: a person may stand in both splits", "datasets/slovo.py",
+           "            if splits[before] != splits[row]:\n", "            if False:\n", SLOVO, "both_splits"),
+    Mutant("slovo: classes keep the numbers of the whole", "datasets/slovo.py",
+           "renumbered[[known.index(name) for name in names]] = np.arange(len(names))",
+           "renumbered[[known.index(name) for name in names]] = [known.index(name) for name in names]",
+           SLOVO, "authors_list or official"),
+    Mutant("slovo: videos that are not there are passed over", "datasets/slovo.py",
+           'if self.absent == "error":', "if False:", SLOVO, "not_there"),
+    Mutant("slovo: cut videos are cut again", "datasets/slovo.py",
+           'if self.videos == "trimmed":', "if False:", SLOVO, "as_they_were_released"),
+    Mutant("slovo: a hand's number is taken for its side", "datasets/slovo_hands.py",
+           "            seen.sort(key=lambda hand: float(hand[0, 0]))\n", "", "tests/test_slovo_hands.py",
+           "farther_left"),
+    Mutant("names: a letter that the output lacks ends the command", "cli.py",
+           "    _speak_all_letters()\n    arguments", "    arguments", SLOVO, "letter"),
 ]  # fmt: skip
 
 

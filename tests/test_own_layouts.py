@@ -1,6 +1,7 @@
 """Point layouts that a data set declares: they are checked, they travel, and no other is taken for them."""
 
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -164,6 +165,22 @@ def test_the_doctor_knows_a_declared_layout(tmp_path: Path) -> None:
     report = check(read_manifest(recordings(tmp_path / "right")))
     assert not report.problems
     assert set(report.facts["streams"]["points"]["unseen"]) >= {"pen", "sides"}
+
+
+def test_the_guide_declares_a_layout_and_counts_the_built_in_ones(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[1] / "docs" / "points.md").read_text("utf-8")
+    blocks = re.findall(r"```json\n(.*?)```", guide, re.S)
+    for number, block in enumerate(blocks):
+        root = recordings(tmp_path / str(number), points=6, own=None)
+        (root / "dataset.json").write_text(block, "utf-8")
+        own_layout(read_manifest(root))
+    assert any('"layouts"' in block for block in blocks)
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|.*\| (yes|no) \|$", guide, re.M)
+    assert {name: (int(count), mirror == "yes") for name, count, mirror in rows} == {
+        name: (len(layout), bool(layout.pairs)) for name, layout in LAYOUTS.items()
+    }
+    keys = re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", guide, re.M)
+    assert {"points", *keys} - {"times", "score"} >= set(LayoutFacts.model_fields)
 
 
 # --- mirror ----------------------------------------------------------------------------------------

@@ -12,22 +12,26 @@ from pathlib import Path
 
 import pytest
 
+from mudra import cli
 from mudra import recipe as recipes
 from mudra.cli import show
 from mudra.clips.check import check
+from mudra.clips.landmarks import extract
 from mudra.clips.manifest import MANIFEST_CSV, Manifest, write_manifest
+from mudra.clips.preprocessing import Preprocessing
 from mudra.datasets.opening import open_data, read_location
 from mudra.datasets.slovo import NOTHING, Slovo
 from mudra.errors import DataError, RecipeError
 from mudra.reports.answers import prediction_table
 from mudra.types import Prediction, Ranked, StreamInfo
 from tests.command import mudra
+from tests.detectors import FINDER
 from tests.video_files import write_video
 
 HEADER = "attachment_id\tuser_id\twidth\theight\tlength\ttext\ttrain\tbegin\tend"
 SIGNS = ["Ё", "летучая мышь", "левый", "правый"]
 CLASSES = [*SIGNS, NOTHING]
-ROOT = Path(__file__).parents[1]
+SOURCE = Path(cli.__file__).parents[1]
 
 
 def row(name: str, person: str, text: str, train: object, begin: object = 30, end: object = 45) -> str:
@@ -377,6 +381,26 @@ def test_a_folder_that_was_made_from_the_release_stands_for_it(tmp_path):
     assert len(read_location(f"slovo:{made}")) == 7
 
 
+def test_points_of_the_release_are_trained_on_with_the_part_that_a_recipe_names(tmp_path):
+    """The commands of `slovo-500`, with a detector that finds what is painted."""
+    root, out = release(tmp_path / "slovo", names=CLASSES), tmp_path / "points"
+    for number, path in enumerate(sorted(root.glob("*/*.mp4"))):
+        path.unlink()
+        write_video(path, 3 + number, fps=10)
+    settings = {"say": lambda _line: None, "workers": 0, "finder": FINDER, "layout": "sign92"}
+    extract(Slovo().read(root), out, **settings)
+    recipe = recipes.load("slovo-500", ["data.classes=1000"])
+    changed, data = open_data(recipe, f"slovo:{out}")
+    assert (changed.data.classes, data.tasks["label"]) == (1000, tuple(SIGNS))
+    assert data.streams["points"].layout == "sign92"
+    assert data.mirror["label"]["левый"] == "правый"
+    assert [clip.metadata["user_id"] for clip in data] == ["ann", "bob", "cem", "cem", "ann", "bob"]
+    looks = Preprocessing(changed.clip, data.streams).read(data[0])
+    assert looks["points"].shape == (1, 128, 92, 4)
+    (out / MANIFEST_CSV).unlink()
+    assert "its points are not complete" in refused(out)
+
+
 def test_a_recipe_for_slovo_takes_the_data_that_it_is_given(tmp_path):
     tree = {"data": {"kind": "slovo", "classes": 1000}, "model": {"kind": "timesformer"}}
     recipe = recipes.resolve(tree, "mine")
@@ -450,7 +474,7 @@ def test_no_letter_of_a_name_ends_a_command(environment, line):
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
     found = subprocess.run(
         [sys.executable, "-c", script],
-        env={**inherited, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "120", **environment},
+        env={**inherited, "PYTHONPATH": str(SOURCE), "COLUMNS": "120", **environment},
         capture_output=True, timeout=120, check=True,
     )  # fmt: skip
     assert found.stdout.decode("utf-8").split("\n")[:2] == [line, line]

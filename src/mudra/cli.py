@@ -335,6 +335,22 @@ def data_landmarks(
     say(f"{out}: {len(made.manifest)} clips written; each is in {out}/landmarks.csv")
 
 
+@data_app.command("import-slovo-hands")
+def data_import_slovo_hands(
+    folder: Annotated[Path, typer.Argument(help="With Slovo's annotations.csv.", metavar="DIR")],
+    source: Annotated[Path, typer.Argument(help="slovo_mediapipe.json.", metavar="JSON")],
+    out: Annotated[Path, typer.Argument(help="A new folder.", metavar="OUT")],
+) -> None:
+    """Make a data set of the hands that Slovo's authors found, without its videos."""
+    from mudra.datasets.slovo import Slovo
+    from mudra.datasets.slovo_hands import import_hands
+
+    with Screen() as screen:
+        manifest = Slovo(absent="keep").read(folder)
+        made = import_hands(manifest, source, out, screen.progress)
+    say(f"{out}: {len(made):,} of {len(manifest):,} clips are in {source.name} and written")
+
+
 @data_app.command("puppets")
 def data_puppets(
     out: Annotated[Path, typer.Argument(help="A new folder.", metavar="OUT")],

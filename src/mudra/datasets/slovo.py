@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mudra.clips.cells import Table, read_table
+from mudra.clips.landmarks import refuse_unfinished
 from mudra.clips.manifest import MANIFEST_CSV, Manifest, read_manifest
 from mudra.clips.table import Rows, build, complete_mirror
 from mudra.datasets.official import count_notes, release_folder
@@ -61,14 +62,15 @@ class Slovo(DataSettings):
     classes: 1001 is everything; 1000 leaves `no_event` out; 500 is the first 500 signs in the order of the classes (the
         release has no such part).
     videos: `trimmed` files hold the sign alone; of `whole` ones, as they were recorded, frames `begin` to `end`.
-    absent: what to do about videos that are not there: an `error`, or `skip` them and say how many.
+    absent: what to do about videos that are not there: an `error`, `skip` the clips and say how many, or `keep` them
+        (for points that come from elsewhere).
     signers: `apart` refuses a person in both splits; `as_released` takes the split as it stands, without groups.
     """
 
     kind: Literal["slovo"] = "slovo"
     classes: Literal[500, 1000, 1001] = 1001
     videos: Literal["trimmed", "whole"] = "trimmed"
-    absent: Literal["error", "skip"] = "error"
+    absent: Literal["error", "skip", "keep"] = "error"
     signers: Literal["apart", "as_released"] = "apart"
 
     def class_counts(self) -> dict[str, int]:
@@ -86,6 +88,7 @@ class Slovo(DataSettings):
                 manifest = self._cut(self._part(self._release(below)))
                 break
         else:
+            refuse_unfinished(root)
             if not (root / MANIFEST_CSV).is_file():
                 raise DataError(
                     f"{root / ANNOTATIONS}: not there; expected the release, or a folder that `mudra data landmarks` "
@@ -161,6 +164,8 @@ class Slovo(DataSettings):
         self, root: Path, table: Table, ids: Sequence[str], splits: Sequence[str]
     ) -> tuple[list[str], list[str]]:
         """Where each row's video lies below root, "" where it is not there; and what to say of those."""
+        if self.absent == "keep":
+            return [f"{split}/{name}.mp4" for name, split in zip(ids, splits, strict=True)], []
         there = {below: _names(root / below) for below in ("train", "test", "videos", "")}
         if not any(there.values()):
             raise DataError(
