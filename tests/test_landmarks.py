@@ -102,7 +102,7 @@ def test_parts_stand_in_the_order_of_the_layout():
 def test_points_become_an_ordinary_data_set_with_everything_kept(data, tmp_path):
     theirs, mine = read(data), made(data, tmp_path / "out").manifest
     assert (mine.tasks, mine.mirror, mine.split_hash) == (theirs.tasks, theirs.mirror, theirs.split_hash)
-    assert mine.streams == {"points": StreamInfo("points", "holistic543", 10.0)}
+    assert mine.streams == {"points": StreamInfo("points", "holistic543", 10.0, space="height")}
     for one, other in zip(mine, theirs, strict=True):
         assert (one.id, one.split, one.group, one.labels) == (
             other.id,

@@ -61,7 +61,7 @@ TORCH_FREE_CLIPS = {
     "dataset_json", "splits", "folds", "layouts", "check", "cache", "inspection", "likeness", "workers", "balance",
     "findings", "cells", "points", "point_augment", "point_shapes", "point_faults", "kept", "series", "series_augment",
     "together", "pictures", "geometry",
-    "copies", "landmarks", "seen",
+    "copies", "landmarks", "seen", "sensors",
 }  # fmt: skip
 
 

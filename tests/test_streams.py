@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import mudra
 from mudra.cli import streams_of
+from mudra.clips.altered import Alteration
 from mudra.clips.cache import cache
 from mudra.clips.check import check
 from mudra.clips.geometry import Geometry, take, take_points
@@ -38,7 +39,7 @@ from mudra.sections import (
 )
 from mudra.training.mixing import MixPlan, draw_mix, mix, mix_points
 from mudra.training.train import train
-from mudra.types import Clip, Stream
+from mudra.types import Clip, Stream, StreamInfo
 from tests.tiny_streams import RATES, known_to_recipes, stream_recipe, write_clocks
 
 patient = hypothesis.settings(deadline=None)
@@ -352,6 +353,39 @@ def test_the_streams_of_a_puppet_stay_aligned_in_training(puppets: Manifest) -> 
     np.testing.assert_allclose(mirrored, wanted, atol=1e-4)
 
 
+def test_points_in_heights_of_the_picture_are_those_in_shares_of_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    shares = rng.uniform(0.2, 0.8, (9, 20, 3)).astype(np.float32)
+    heights = shares * np.float32([32 / 16, 1, 32 / 16])  # the picture is twice as wide as it is high
+    np.savez(tmp_path / "video.npz", video=np.zeros((9, 16, 32, 3), np.uint8))
+    found = []
+    for space, points in (("picture", shares), ("height", heights)):
+        np.savez(tmp_path / f"{space}.npz", points=points)
+        clip = Clip("c", streams={"video": tmp_path / "video.npz", "points": tmp_path / f"{space}.npz"})
+        info = {
+            "video": StreamInfo("video", fps=9.0),
+            "points": StreamInfo("points", "kinect20", 9.0, space=space),
+        }
+        settings = ClipSettings(
+            streams=("video", "points"), frames=9, size=16, points=PLAIN_POINTS.model_copy(update={"dims": 3})
+        )
+        seen = Preprocessing(settings, info)
+        augment = LIVELY.model_copy(update={"points": PointAugment()})
+        found.append(
+            (seen.read(clip)["points"][0], Alteration(seen, augment, True).look(clip, rng_of_7)[0]["points"])
+        )
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    np.testing.assert_allclose(found[0][0][..., 1], shares[..., 1], atol=1e-6)
+    np.testing.assert_allclose(
+        found[0][0][..., 0], (shares[..., 0] - 0.25) * 2, atol=1e-5
+    )  # the middle square
+
+
+def rng_of_7() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
 def test_evaluation_looks_at_every_stream_in_the_same_place(puppets: Manifest) -> None:
     seen = seen_by(puppets, "mask", "points", size=32, resize="crop", shorter_side=1.5)
     looks = seen.read(puppets[0], Views(2, 3))
@@ -506,6 +540,9 @@ def test_a_copy_that_would_cut_a_video_away_from_its_streams_is_refused(
 ) -> None:
     with pytest.raises(DataError, match="depth, mask, points"):
         cache(puppets, tmp_path / "copy", size=32, resize="crop", workers=0)
+    high = {**puppets.streams, "points": replace(puppets.streams["points"], space="height")}
+    with pytest.raises(DataError, match="keep"):
+        cache(replace(puppets, streams=high), tmp_path / "copy", size=32, resize="stretch", workers=0)
     copy = cache(puppets, tmp_path / "copy", size=32, resize="stretch", workers=0)
     assert copy.streams["points"] == puppets.streams["points"]
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from mudra.files import replace_file, write_json
 from mudra.recipe import kind_class
 from mudra.sections import ClipSettings
 from mudra.settings import Settings, parse
-from mudra.types import Prediction, Ranked, StreamInfo, StreamKind
+from mudra.types import Prediction, Ranked, Space, StreamInfo, StreamKind
 
 SCHEMA = 1
 UNASKED = 2**25  # numbers of a model that is built before anybody has looked at its weights
@@ -48,7 +48,7 @@ class StreamSettings(Settings):
     layout: str | None = None
     fps: Annotated[float, Field(gt=0)] | None = None
     channels: Annotated[int, Field(ge=1)] | None = None
-    space: Literal["picture"] | None = None
+    space: Space | None = None
     declared: LayoutFacts | None = None
 
     def info(self) -> StreamInfo:

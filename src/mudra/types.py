@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 StreamKind = Literal["video", "depth", "mask", "points", "series"]
 STREAM_KINDS: tuple[StreamKind, ...] = ("video", "depth", "mask", "points", "series")
+Space = Literal["picture", "height"]
 PICTURE_KINDS: tuple[StreamKind, ...] = ("video", "depth", "mask")
 TRACK_KINDS: tuple[StreamKind, ...] = ("points", "series")
 """Numbers that run through time: between two moments they can be interpolated, which pictures cannot."""
@@ -39,8 +40,8 @@ class StreamInfo:
         layout: of points, the name of the layout that says which is which.
         fps: moments per second, where the files hold no times.
         channels: of a series, how many values a moment has.
-        space: of points, where x and y lie: `picture` is shares of the width and height of the clip's video, from its
-            upper left; None is a space of their own (a body's, metres).
+        space: of points, where x and y lie in the clip's video, from its upper left: `picture` is shares of its width
+            and height, `height` is heights of it both ways; None is a space of their own (a body's, metres).
         declared: of points, the layout itself as plain values, where it is not a built-in one.
     """
 
@@ -48,7 +49,7 @@ class StreamInfo:
     layout: str | None = None
     fps: float | None = None
     channels: int | None = None
-    space: Literal["picture"] | None = None
+    space: Space | None = None
     declared: Mapping[str, Any] | None = field(default=None, hash=False)
 
 

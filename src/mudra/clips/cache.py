@@ -67,10 +67,10 @@ def cache(
         raise DataError(f"{out}: is there already; name a new folder, or remove it.")
     if size < 8:
         raise DataError(f"{out}: a size of {size} pixels was asked for; expected 8 or more.")
-    if resize == "crop" and "video" in manifest.streams and (beside := _in_pictures(manifest)):
+    if "video" in manifest.streams and (beside := _left_behind(manifest, resize)):
         raise DataError(
-            f"{manifest.name}: a cropped video would no longer fit its {', '.join(beside)}, which are copied whole; "
-            "keep the pictures' shape, or stretch them."
+            f"{manifest.name}: with --resize {resize} the video would no longer fit its {', '.join(beside)}, copied as "
+            "they are; use --resize keep."
         )
     unfinished = out.parent / f".{out.name}.partial-{os.getpid()}"
     try:
@@ -86,12 +86,15 @@ def cache(
     return read_manifest(out)
 
 
-def _in_pictures(manifest: Manifest) -> list[str]:
-    """The streams beside the video that lie in its pictures."""
+def _left_behind(manifest: Manifest, resize: Resize) -> list[str]:
+    """The streams that lie in the pictures of the video and would not move with them."""
+    if resize == "keep":
+        return []
     return [
         name
         for name, info in manifest.streams.items()
-        if info.kind in ("depth", "mask") or info.space == "picture"
+        if info.space == "height"  # and so depends on the pictures' shape
+        or (resize == "crop" and (info.kind in ("depth", "mask") or info.space is not None))
     ]
 
 

@@ -8,9 +8,8 @@ split, a mirror table that seems to be missing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from mudra.clips.findings import Finding, Report, render, to_json
 from mudra.clips.inspection import Job, Seen, Window, bytes_digest, inspect, look_at
 from mudra.clips.layouts import layout_of
 from mudra.clips.manifest import Manifest
+from mudra.clips.sensors import odd_channels, odd_clocks
 from mudra.clips.workers import Crew, Failure
 from mudra.errors import DataError
 from mudra.progress import Progress
@@ -34,8 +34,6 @@ WHOLE = (0.0, np.inf)
 MEND_FILE = "export or copy the file again, or take the clip out of the data set"
 LEAK = "keep one of them: what was trained on must not be tested on"
 RATE_OFF, LENGTH_OFF, AREA_OFF = 1.2, 10.0, 16.0  # times the usual from which on it is told
-CLOCK_OFF = 1.15  # times as long as another stream of the same clips
-ZEROS = 0.05  # share of a series' values from which on it is told
 
 
 def check(
@@ -61,7 +59,7 @@ def check(
     with Crew(workers if decode else 0, limit, progress) as crew:  # asking for sizes is not worth a process
         for stream in manifest.files:
             lengths[stream] = _examine(_Patient(manifest, stream, report), crew, decode)
-    _clocks(lengths, report)
+    report.warnings += odd_clocks(lengths)
     return report
 
 
@@ -79,7 +77,8 @@ def _examine(patient: _Patient, crew: Crew, decode: bool) -> dict[int, float]:
     patient.shapes()
     patient.outliers()
     patient.nothing_seen()
-    patient.channels()
+    series = [file.seen for file in patient.files if file.seen.least]
+    patient.report.warnings += odd_channels(stream, series)
     twins = patient.same_size()
     for at, digest in crew.each(f"comparing {stream}", bytes_digest, [file.job.path for file in twins]):
         twins[at].content = digest if isinstance(digest, str) else ""
@@ -90,19 +89,6 @@ def _examine(patient: _Patient, crew: Crew, decode: bool) -> dict[int, float]:
         patient.same_looks({rows[at]: look for at, look in looks if not isinstance(look, Failure)})
     patient.report.facts.setdefault("streams", {})[stream] = patient.facts()
     return patient.lengths()
-
-
-def _clocks(lengths: Mapping[str, Mapping[int, float]], report: Report) -> None:
-    """Streams of the same clips that last unlike: their seconds are not the same seconds."""
-    names = [name for name, by_row in lengths.items() if by_row]
-    for one, other in combinations(names, 2):
-        both = lengths[one].keys() & lengths[other].keys()
-        ratios = [lengths[other][row] / lengths[one][row] for row in sorted(both)]
-        if ratios and not 1 / CLOCK_OFF <= float(np.median(ratios)) <= CLOCK_OFF:
-            low, half, high = np.quantile(ratios, [0, 0.5, 1])
-            found = f"{other} lasts {half:.2f} times as long as {one} (from {low:.2f} to {high:.2f})"
-            mend = "mend a rate; if they began and ended together whatever their rates, set clip.align=ends"
-            report.warnings.append(Finding("unlike clocks", f"streams {one}, {other}", found, mend))
 
 
 @dataclass(slots=True)
@@ -280,28 +266,6 @@ class _Patient:
                 self._warn("nothing moves", file.rows[0], found, "see whether the recording failed")
 
     # What several files say
-
-    def channels(self) -> None:
-        """Channels of a series that tell nothing, and zeros that may mean that nothing is known."""
-        read = [file.seen for file in self._read() if file.seen.least]
-        usual = Counter(len(seen.least) for seen in read).most_common(1)
-        read = [seen for seen in read if len(seen.least) == usual[0][0]]
-        if len(read) < 2:
-            return
-        least, most = (
-            np.min([seen.least for seen in read], axis=0),
-            np.max([seen.most for seen in read], axis=0),
-        )
-        for still, found in (((least == most), "always the same"), ((least > most), "never known")):
-            if still.any():
-                numbers = ", ".join(map(str, np.flatnonzero(still)[:8])) + (" ..." if still.sum() > 8 else "")
-                told = f"{int(still.sum())} of {len(still)} channels are {found}: {numbers}"
-                self._warn_all("silent channels", told, "leave them out, or see whether the sensor failed")
-        zeros = float(np.mean([seen.zeros for seen in read]))
-        if zeros > ZEROS:
-            told = f"{zeros:.0%} of all values are exactly 0"
-            mend = "if that means that nothing is known there, say so with clip.series.absent=0"
-            self._warn_all("many zeros", told, mend)
 
     def same_size(self) -> list[_File]:
         """Files that share their size, and so might share their bytes."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -19,7 +19,7 @@ from mudra.clips.layouts import LAYOUTS, PointLayout, Row, declare, find_layout,
 from mudra.errors import DataError, did_you_mean
 from mudra.sections import Above0, Positive
 from mudra.settings import Settings, explain
-from mudra.types import STREAM_KINDS, StreamInfo, StreamKind
+from mudra.types import STREAM_KINDS, Space, StreamInfo, StreamKind
 
 NAME = "dataset.json"
 SEVERAL: tuple[StreamKind, ...] = ("points", "series")
@@ -37,7 +37,7 @@ class StreamFacts(Settings):
     layout: str | None = None
     fps: Above0 | None = None
     channels: Positive | None = None
-    space: Literal["picture"] | None = None
+    space: Space | None = None
 
 
 class LayoutFacts(Settings):

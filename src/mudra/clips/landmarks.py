@@ -135,7 +135,7 @@ def extract(
             broken,
             "All others are done: mend it and run the same command again, or add --skip-broken.",
         )
-    info = StreamInfo("points", layout, _rate(done.values()))
+    info = StreamInfo("points", layout, _rate(done.values()), space="height")
     files = {
         row: {"points": f"{FOLDER}/{jobs[row].target.relative_to(out / FOLDER).as_posix()}"} for row in done
     }

@@ -348,6 +348,9 @@ class Preprocessing:
             return series.normalise(values, self.settings.series, self.scales.get(name))
         looks = body.resample(stream.values, stream.times, moments)
         if geometry is not None and self.in_picture(name):
+            if self.streams[name].space == "height":
+                shape = geometry.height / geometry.width
+                looks = looks * np.array([shape, 1, shape], np.float32)[: looks.shape[2]]
             looks = take_points(looks, geometry, self.layout(name).pairs)
         return body.normalise(looks, self.layout(name), self.settings.points)
 
@@ -359,7 +362,7 @@ class Preprocessing:
 
     def in_picture(self, name: str) -> bool:
         """Whether a stream's points lie in the pictures beside them, and move with those."""
-        return self.streams[name].space == "picture"
+        return self.streams[name].space is not None
 
     def video(self, frames: NDArray[np.uint8], views: Views = Views()) -> NDArray[np.float32]:
         """Scale the chosen frames of one clip.
