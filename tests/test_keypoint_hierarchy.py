@@ -30,7 +30,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"pooling": ["mean", "max", "attention", "multiscale"], "classifier": [12, 8]},
     {"pooling": ["multiscale"]},
     {"norm": "rms", "mlp": "swiglu", "residual": "learned"},
-    {"bone_features": True, "bones": [[0, 1], [1, 2], [5, 6]]},
+    {"bone_features": "directions", "bones": [[0, 1], [1, 2], [5, 6]]},
 ]
 
 

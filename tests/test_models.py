@@ -64,7 +64,9 @@ CATALOGUE = {
     "keypoint transformer": Tiny("keypoint_transformer", KEYPOINTS, POINTS),
     "keypoint transformer, a series": Tiny("keypoint_transformer", KEYPOINTS, {"series": (6, 5)}),
     "keypoint transformer, bones": Tiny(
-        "keypoint_transformer", {**KEYPOINTS, "bone_features": True, "bones": [[0, 1], [1, 4]]}, POINTS
+        "keypoint_transformer",
+        {**KEYPOINTS, "bone_features": "directions", "bones": [[0, 1], [1, 4]]},
+        POINTS,
     ),
     "keypoint transformer, parts": Tiny("keypoint_transformer", PARTS, {"points": (12, 9, 2)}),
     "keypoint transformer, positions alone": Tiny(

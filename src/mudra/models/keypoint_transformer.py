@@ -65,7 +65,8 @@ class KeypointTransformerSettings(Settings):
         of `patch` points, `part_width` wide (half of `width` by default). parts: rows of each part and bones: joined
         rows; the data's layout fills them in.
     crossings: parts that look at each other; by default both hands, and lips and pose, where the layout has them.
-    bone_features: also read the vector of each of the layout's bones: what is small beside the body (a thumb) counts.
+    bone_features: also read each of the layout's bones, its vector or its direction alone: what is small beside the
+        body (where a thumb points) counts as well.
     differences: how often the points' change in time is taken: 1 is velocity, 2 is acceleration as well.
     kernel: frames that the convolution before the first layer sees, an odd number; 1 is none.
     local_depth: layers that see no further than `window` frames, before those of `depth`; kernels: sizes of the
@@ -93,7 +94,7 @@ class KeypointTransformerSettings(Settings):
     patch: Positive = 4
     part_width: Positive | None = None
     crossings: tuple[tuple[str, str], ...] | None = None
-    bone_features: bool = False
+    bone_features: Literal["none", "vectors", "directions"] = "none"
     differences: Annotated[int, Field(ge=0, le=2)] = 2
     kernel: Positive = 7
     local_depth: Annotated[int, Field(ge=0, le=1000)] = 0
@@ -128,7 +129,7 @@ class KeypointTransformerSettings(Settings):
         found: dict[str, Any] = {}
         if self.embedding == "parts" and self.parts is None:
             found["parts"] = dict(parts)
-        if self.bone_features and self.bones is None:
+        if self.bone_features != "none" and self.bones is None:
             found["bones"] = bones
         return self.model_copy(update=found)
 
@@ -311,9 +312,9 @@ class KeypointTransformer(nn.Module):
         require_sense(settings)
         self.settings = settings
         self.stream, (_, points, dims) = point_stream(inputs)
-        bones = settings.bones or () if settings.bone_features else ()
+        bones = () if settings.bone_features == "none" else settings.bones or ()
         require_rows(settings, points)
-        self.look = PointFeatures(bones, settings.differences)
+        self.look = PointFeatures(bones, settings.differences, settings.bone_features == "directions")
         parts = parts_of(points, settings.parts)
         self.embed = embedding(settings, parts, points, len(bones), dims)
         width, blocks = settings.width, settings.local_depth + settings.depth
@@ -453,8 +454,11 @@ def require_sense(settings: KeypointTransformerSettings) -> None:
         raise ModelError(
             "model.part_heads: found true; parts have features of their own with embedding: parts alone."
         )
-    if settings.embedding == "parts" and settings.bone_features:
-        raise ModelError("model.bone_features: found true; expected false with embedding: parts.")
+    if settings.embedding == "parts" and settings.bone_features != "none":
+        raise ModelError(
+            f"model.bone_features: found {settings.bone_features}; expected none with embedding: parts, whose patches "
+            "are points."
+        )
 
 
 def require_even(width: int, heads: int, key: str) -> None:

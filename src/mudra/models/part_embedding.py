@@ -13,10 +13,12 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mudra.models.layers import Dropout, Phases, attend, rotary_phases, turned
 
 SPEED = 8.0  # per difference: what a body moves from frame to frame is about so much smaller than itself
+SHORTEST = 1e-3  # a bone that is shorter points nowhere in particular
 BONE = 4.0  # what lies along a bone is about so much smaller than the body
 
 Rows = Sequence[int]
@@ -24,18 +26,24 @@ Bones = Sequence[tuple[int, int]]
 
 
 class PointFeatures(nn.Module):
-    """Points, the bones between them, and how both move: [B, T, K, C] with NaN -> [B, T, K + bones, F] with NaN."""
+    """Points, the bones between them, and how both move: [B, T, K, C] -> [B, T, K + bones, differences + 1, C].
 
-    def __init__(self, bones: Bones, differences: int) -> None:
+    Args:
+        directions: a bone is where it points, whatever its length, not the whole of its vector.
+    """
+
+    def __init__(self, bones: Bones, differences: int, directions: bool) -> None:
         super().__init__()
         self.differences = differences
+        self.directions = directions
         self.tails, self.heads = [tail for tail, _ in bones], [head for _, head in bones]
 
     def forward(self, points_BTKC: Tensor) -> Tensor:
         absent_BTK = points_BTKC.isnan().any(-1)
         looks = points_BTKC.masked_fill(absent_BTK[..., None], torch.nan)
         if self.tails:
-            bones = (looks[:, :, self.heads] - looks[:, :, self.tails]) * BONE
+            bones = looks[:, :, self.heads] - looks[:, :, self.tails]
+            bones = F.normalize(bones, dim=-1, eps=SHORTEST) if self.directions else bones * BONE
             looks = torch.cat([looks, bones], 2)
         features = [looks]
         before = torch.full_like(looks[:, :1], torch.nan)
