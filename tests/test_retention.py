@@ -42,7 +42,7 @@ def by_formula(retention, x):
     answer = torch.zeros(groups, length, places, HEADS, retention.value, dtype=x.dtype)
 
     def as_complex(pairs, place):
-        one, two = pairs.chunk(2, -1)
+        one, two = pairs[0::2], pairs[1::2]
         return torch.complex(one, two) * torch.exp(1j * theta * place)
 
     for g, p, h in torch.cartesian_prod(*(torch.arange(n) for n in (groups, places, HEADS))).tolist():
