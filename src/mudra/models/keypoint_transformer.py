@@ -71,8 +71,8 @@ class KeypointTransformerSettings(Settings):
     kernel: frames that the convolution before the first layer sees, an odd number; 1 is none.
     local_depth: layers that see no further than `window` frames, before those of `depth`; kernels: sizes of the
         convolutions between the two.
-    attention: what the layers of `depth` see: the whole clip, a window, or (`sparse`) a window and every
-        `stride`-th frame.
+    attention: what the layers of `depth` see: the whole clip, a window, or (`sparse`) a window and every `stride`-th
+        frame from where they stand.
     norm, mlp: `layer` or `rms`; `gelu` or `swiglu`. residual: `learned` weighs each branch by a number of its own.
     mlp_ratio: hidden width of the MLP as a multiple of `width`.
     dropout: after the embedding, the projections and inside the MLP; attention_dropout: of attention weights;
@@ -195,16 +195,17 @@ def sight(there_BT: Tensor, reach: str, window: int, stride: int) -> Tensor | No
     """Which frames each frame sees, as what is added to its scores: [B, 1, T or 1, T], -inf where it does not look.
 
     Args:
-        reach: `full`, `local` (no further than half a window) or `sparse` (that, and every `stride`-th frame).
+        reach: `full`, `local` (no further than half a window) or `sparse` (that, and every `stride`-th frame before
+            and after it, so that it does not matter when a clip begins).
     """
     seen_BQT = there_BT[:, None]
     if reach != "full":
         place_T = torch.arange(there_BT.shape[1], device=there_BT.device)
-        near_TT = (place_T[:, None] - place_T).abs() <= window // 2
+        away_TT = place_T[:, None] - place_T
+        near_TT = away_TT.abs() <= window // 2
         if reach == "sparse":
-            near_TT = near_TT | (place_T % stride == 0)
-        itself_TT = place_T[:, None] == place_T  # a frame that is not there must see something
-        seen_BQT = (seen_BQT & near_TT) | itself_TT
+            near_TT = near_TT | (away_TT % stride == 0)
+        seen_BQT = (seen_BQT & near_TT) | (away_TT == 0)  # a frame that is not there must see something
     bias = torch.zeros(seen_BQT.shape, device=there_BT.device).masked_fill(~seen_BQT, -torch.inf)
     return bias[:, None]
 
@@ -349,9 +350,11 @@ class KeypointTransformer(nn.Module):
         looks = self.look(points_BTKC)
         inner: dict[str, Tensor] = {}
         if isinstance(self.embed, PartEmbedding):
-            x_BTD, parts_BTNE = self.embed(looks)
+            parts = self.embed.apart(looks)
+            x_BTD = self.embed.together(parts).unflatten(0, there_BT.shape)
             there_BT1 = there_BT[..., None].to(x_BTD.dtype)
             if self.training and self.part_names:
+                parts_BTNE = self.embed.vectors(parts).unflatten(0, there_BT.shape)
                 inner |= self.answers_of_parts(parts_BTNE, there_BT1)
         else:
             x_BTD = self.embed(looks)
@@ -381,7 +384,7 @@ class KeypointTransformer(nn.Module):
         return x_BTD
 
     def answers_of_parts(self, parts_BTNE: Tensor, there_BT1: Tensor) -> dict[str, Tensor]:
-        """What each part of the body says by itself, by its mean over the frames that are there."""
+        """What each part of the body says before it looked at others, by its mean over the frames that are there."""
         mean_BNE = (parts_BTNE * there_BT1[..., None]).sum(1) / there_BT1.sum(1)[..., None]
         return {
             f"{task}/part:{name}": logits

@@ -157,7 +157,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden, rate = self.up(x), self.dropout.p if self.training else 0.0
-        if not rate or not draws_are_dear(hidden):
+        if not rate or not eager_on_cpu(hidden):
             return self.dropout(self.down(self.dropout(F.gelu(hidden))))
         return self.dropout(without(self.down, F.gelu(silenced(hidden, rate)), rate))
 
@@ -169,7 +169,11 @@ class RMSNorm(nn.RMSNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.to(self.weight.dtype))
+        x = x.to(self.weight.dtype)
+        if not eager_on_cpu(x):
+            return super().forward(x)
+        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)  # torch's norm takes twice as many passes
+        return x * (size.square() / x.shape[-1] + (self.eps or 0.0)).rsqrt() * self.weight
 
 
 class SwiGLU(nn.Module):
@@ -185,8 +189,12 @@ class SwiGLU(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, value = self.up(x).chunk(2, -1)
-        return self.dropout(self.down(self.dropout(F.silu(gate) * value)))
+        up, rate = self.up(x), self.dropout.p if self.training else 0.0
+        middle = up.shape[-1] // 2
+        gate, value = up[..., :middle], up[..., middle:]
+        if not rate or not eager_on_cpu(gate):
+            return self.dropout(self.down(self.dropout(F.silu(gate) * value)))
+        return self.dropout(without(self.down, F.silu(silenced(gate, rate)) * value, rate))
 
 
 # --- dropout ------------------------------------------------------------------------------------------
@@ -196,7 +204,10 @@ SILENT = -1e4  # GELU and SiLU and their slopes are 0 there, in half precision t
 
 
 class Dropout(nn.Dropout):
-    """torch's dropout; on a CPU from cheaper draws, with the rate rounded to 1 / 65,536."""
+    """torch's dropout; on a CPU, where each of torch's draws costs as much as nine GELUs, from cheaper draws.
+
+    The rate is then rounded to a multiple of 1 / 65,536.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return dropped(x, self.p if self.training else 0.0)
@@ -204,7 +215,7 @@ class Dropout(nn.Dropout):
 
 def dropped(x: Tensor, rate: float) -> Tensor:
     """x with a share `rate` of its elements set to 0 at random and the others scaled up."""
-    if not rate or not draws_are_dear(x):
+    if not rate or not eager_on_cpu(x):
         return F.dropout(x, rate) if rate else x
     scale = x.new_tensor(1 / (1 - _rounded(rate)))
     return x * torch.where(_drawn(x, rate), x.new_zeros(()), scale)
@@ -224,8 +235,8 @@ def without(linear: nn.Linear, x: Tensor, rate: float) -> Tensor:
     return F.linear(x, linear.weight / (1 - _rounded(rate)), linear.bias)
 
 
-def draws_are_dear(x: Tensor) -> bool:
-    """Whether torch's own dropout costs more than the layers around it: on a CPU it draws one element at a time."""
+def eager_on_cpu(x: Tensor) -> bool:
+    """Whether each operation is a pass of its own over memory: on a CPU, unless a compiler sees the whole."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
@@ -337,14 +348,11 @@ def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     Args:
         cos, sin: of the angles, [..., E / 2].
     """
-    pairs = x.unflatten(-1, (-1, 2))
-    if (
-        x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.float64)
-        and not torch.compiler.is_compiling()
-    ):
-        # one pass over memory in place of six
-        turn = torch.complex(cos.to(x.dtype), sin.to(x.dtype))
-        return torch.view_as_real(torch.view_as_complex(pairs) * turn).flatten(-2)
-    one, two = pairs.unbind(-1)
+    if eager_on_cpu(x):  # as complex numbers: one pass over memory in place of six
+        wide = torch.promote_types(x.dtype, torch.float32)
+        turns = torch.complex(cos.to(wide), sin.to(wide))
+        pairs = torch.view_as_complex(x.to(wide).unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    one, two = x.unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack([one * cos - two * sin, one * sin + two * cos], -1).flatten(-2)

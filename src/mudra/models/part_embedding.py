@@ -23,6 +23,7 @@ BONE = 4.0  # what lies along a bone is about so much smaller than the body
 
 Rows = Sequence[int]
 Bones = Sequence[tuple[int, int]]
+Patches = tuple[Tensor, Tensor]  # of one part [G, P, E], and which of them show anything, bool [G, P]
 
 
 class PointFeatures(nn.Module):
@@ -179,26 +180,37 @@ class PartEmbedding(nn.Module):
             Part(rows, patch, features, width, heads, dropout) for rows in parts.values()
         )
         self.crossing = nn.ModuleList(PatchAttention(width, heads, dropout) for _ in range(2 * len(couples)))
-        self.weigh = nn.Linear(width, 1)
+        self.weigh = nn.Linear(width, 1) if len(parts) > 1 else None
         self.fuse = nn.ModuleList(nn.Linear(width, out) for _ in parts)
         self.norm = nn.LayerNorm(out)
         self.dropout = Dropout(dropout)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [B, T, K, F, C] -> frames [B, T, D] and parts [B, T, parts, E]."""
-        clips, frames = features.shape[:2]
-        patches, seen = zip(*(part(features) for part in self.parts), strict=True)
-        grown = list(patches)
+    def apart(self, features: Tensor) -> list[Patches]:
+        """Each part as it is by itself, of features [B, T, K, F, C]."""
+        return [part(features) for part in self.parts]
+
+    def crossed(self, looks: Sequence[Patches]) -> list[Patches]:
+        """Each part after it looked at others, as those were before."""
+        grown = [x_GPE for x_GPE, _ in looks]
         for number, (one, other) in enumerate(self.couples):
+            (x_GPE, seen_GP), (other_GPE, other_seen_GP) = looks[one], looks[other]
             to_one, to_other = self.crossing[2 * number], self.crossing[2 * number + 1]
-            grown[one] = grown[one] + to_one(patches[one], patches[other], seen[other])
-            grown[other] = grown[other] + to_other(patches[other], patches[one], seen[one])
-        vectors = [part.mean(x, there) for part, x, there in zip(self.parts, grown, seen, strict=True)]  # type: ignore[operator]
-        parts_GNE = torch.stack(vectors, 1)
-        share_GN1 = self.weigh(parts_GNE).softmax(1) * len(vectors)
-        fused = torch.stack([fuse(x) for fuse, x in zip(self.fuse, vectors, strict=True)], 1)
-        x_GD = self.dropout(self.norm((fused * share_GN1).sum(1)))
-        return x_GD.unflatten(0, (clips, frames)), parts_GNE.unflatten(0, (clips, frames))
+            grown[one] = grown[one] + to_one(x_GPE, other_GPE, other_seen_GP)
+            grown[other] = grown[other] + to_other(other_GPE, x_GPE, seen_GP)
+        return [(x_GPE, seen_GP) for x_GPE, (_, seen_GP) in zip(grown, looks, strict=True)]
+
+    def vectors(self, looks: Sequence[Patches]) -> Tensor:
+        """Each part as one vector: [G, parts, E]."""
+        means = [part.mean(*look) for part, look in zip(self.parts, looks, strict=True)]  # type: ignore[operator]
+        return torch.stack(means, 1)
+
+    def together(self, looks: Sequence[Patches]) -> Tensor:
+        """The frame that the parts make, as they look at each other: [G, D]."""
+        parts_GNE = self.vectors(self.crossed(looks))
+        fused_GND = torch.stack([fuse(parts_GNE[:, number]) for number, fuse in enumerate(self.fuse)], 1)
+        if self.weigh is not None:
+            fused_GND = fused_GND * (self.weigh(parts_GNE).softmax(1) * len(self.names))
+        return self.dropout(self.norm(fused_GND.sum(1)))
 
 
 def parts_of(points: int, named: Mapping[str, Rows] | None) -> dict[str, list[int]]:
