@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -519,9 +520,14 @@ def test_a_folder_that_vanishes_is_an_output_error(bars, tmp_path, monkeypatch):
         return real(self, parts, rate)
 
     monkeypatch.setattr(Trainer, "step", removing)
+    before = set(threading.enumerate())
     with pytest.raises(OutputError) as problem:
         run(rich(save_every=1), bars, tmp_path / "run")
     assert problem.value.exit_code == 5
+    for thread in (
+        set(threading.enumerate()) - before
+    ):  # it dies of the same, and must not do so in a later test
+        thread.join(10)
 
 
 # --- stages -------------------------------------------------------------------------------------
