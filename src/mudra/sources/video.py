@@ -16,6 +16,7 @@ from mudra.sources.index import Doubt, read_index
 from mudra.sources.limits import DEFAULT_LIMITS, Limits, named
 from mudra.sources.moments import check_bounds, picked, regular_times, window
 from mudra.sources.pixels import Album
+from mudra.sources.shelf import SHELF
 from mudra.types import Choose, Stream
 
 
@@ -95,7 +96,7 @@ class VideoSource:
 
     def _read_indexed(self, choose: Choose) -> Stream:
         """Read by the packets' word, checked."""
-        with opened(self.path, self.limits, self.threads) as video:
+        with (SHELF.lent if self.start else opened)(self.path, self.limits, self.threads) as video:
             index = read_index(video, self.start, self.stop, self.limits)
             stamps = index.shown()
             times = video.seconds(stamps, index.origin)
