@@ -24,7 +24,7 @@ from mudra.predictions.submissions.epic import (
 from mudra.training.run_folder import RunFolder
 from mudra.training.submitting import submission_of, supervision_of
 from mudra.types import UNLABELLED
-from tests.tiny import tiny_recipe, train_tiny, write_bars
+from tests.tiny import tiny_recipe, train_tiny, write_two_tasks
 
 CLIPS = ("P01_101_1", "P01_101_0", "P02_07_12")
 CLASSES = {"verb": ("take", "put"), "noun": ("tap", "door", "pan")}
@@ -222,19 +222,6 @@ def test_a_run_is_evaluated_and_submitted_by_one_command(tmp_path, monkeypatch):
     found = written(run.path / "submissions/epic-test.zip")
     assert (sorted(found["results"]), found["sls_pt"]) == (ids, 1)
     assert "action" in answer.output
-
-
-def write_two_tasks(root):
-    """The moving bars with a verb (the direction) and a noun."""
-    write_bars(root, {"train": 8, "val": 4, "test": 4})
-    with (root / "manifest.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    with (root / "manifest.csv").open("w", newline="") as file:
-        out = csv.DictWriter(file, ["clip", "split", "group", "verb", "noun", "video"], extrasaction="ignore")
-        out.writeheader()
-        for number, row in enumerate(rows):
-            out.writerow({**row, "verb": row["label"], "noun": ("bar", "rod")[number // 2 % 2]})
-    return root
 
 
 def test_the_official_class_names_and_segments_have_the_hashes_that_are_checked(shared_data):

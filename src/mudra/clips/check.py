@@ -141,7 +141,7 @@ class _Patient:
                 continue
             if path is not None:
                 self.file_of |= dict.fromkeys(rows.tolist(), len(self.files))
-                rate = self.manifest[int(rows[0])].rate(info)
+                rate = self.manifest.rate(self.stream, int(rows[0]))
                 points = len(layout) if layout else None
                 windows = self._windows_of(rows) if info.kind in TRACK_KINDS else ()
                 job = Job(path, info.kind, rate, parts, points, info.channels, decode, windows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class VideoSource:
         """
         check_bounds(self.start, self.stop, named(self.path))
         try:
-            with opened(self.path, self.limits, self.threads) as video:
+            with self._opened() as video:
                 index = read_index(video, self.start, self.stop, self.limits)
                 times = video.seconds(index.shown(), index.origin)
         except Doubt:
@@ -94,9 +95,13 @@ class VideoSource:
             declared=video.declared,
         )
 
+    def _opened(self) -> AbstractContextManager[Video]:
+        """The video; one that has to be sought anyway stays open for its next segment."""
+        return (SHELF.lent if self.start else opened)(self.path, self.limits, self.threads)
+
     def _read_indexed(self, choose: Choose) -> Stream:
         """Read by the packets' word, checked."""
-        with (SHELF.lent if self.start else opened)(self.path, self.limits, self.threads) as video:
+        with self._opened() as video:
             index = read_index(video, self.start, self.stop, self.limits)
             stamps = index.shown()
             times = video.seconds(stamps, index.origin)
