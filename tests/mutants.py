@@ -49,6 +49,11 @@ LOOP, STEP = "training/loop.py", "training/step.py"
 LOSSES, TERMS = "tests/test_loss_terms.py", "training/terms.py"
 SAVED, TEAM = "training/checkpoints.py", "training/ranks.py"
 
+EPIC, EPICS, SHELF, SHELVES = (
+    "datasets/epic100.py", "tests/test_epic100.py", "sources/shelf.py", "tests/test_shelf.py",
+)  # fmt: skip
+SUBMISSION, SUBMISSIONS = "predictions/submissions/epic.py", "tests/test_submissions.py"
+
 MUTANTS = [
     # 1, 16-18: checkpoints
     Mutant("kill: written in place, not beside", "files.py",
@@ -349,6 +354,41 @@ MUTANTS = [
            "tests/test_check.py", "windows"),
     Mutant("stages: the second forgets the first", "training/train.py",
            "            init_from = stage.path\n", "            pass\n", STOPS, "stages_follow"),
+    # EPIC-KITCHENS-100: its files, what is reported apart, its challenge, segments of long videos
+    Mutant("epic: hours of a time stamp are lost", EPIC, "int(hours) * 3600 +", "", EPICS, "time_stamps"),
+    Mutant("epic: an action is in the tail only with both", EPIC,
+           "[any(each) for each in zip(*rare", "[all(each) for each in zip(*rare", EPICS, "subsets"),
+    Mutant("epic: segments of missing videos go silently", EPIC,
+           'if self.missing == "error" or len(lost) == total:', "if len(lost) == total:", EPICS, "missing"),
+    Mutant("epic: frames have the rate of the stream", "types.py",
+           'self.fps if info.kind == "video" and self.fps is not None else info.fps', "info.fps",
+           f"{EPICS} tests/test_manifest.py", "rate"),
+    Mutant("subsets: a task's own members are passed over", "predictions/metrics.py",
+           'table.subsets.get(f"{subset}:{task}", table.subsets.get(subset))', "table.subsets.get(subset)",
+           "tests/test_metrics.py", "tail_of_a_task or says_nothing"),
+    Mutant("subsets: rows are taken without their subsets", "predictions/scores.py",
+           "subsets={name: members[chosen] for name, members in self.subsets.items()},", "subsets=self.subsets,",
+           "tests/test_predictions.py tests/test_metrics.py", "subset"),
+    Mutant("gap: actions are forgotten", "predictions/metrics.py",
+           "for task, seen in tasks_of(train).items():", 'for task, seen in train["tasks"].items():',
+           "tests/test_metrics.py", "gap"),
+    Mutant("submission: infinity passes", SUBMISSION, "or not math.isfinite(value)", "", SUBMISSIONS, "checker"),
+    Mutant("submission: any segments will do", SUBMISSION,
+           "if not official.are(sorted(table.clips)):", "if not len(table.clips):", SUBMISSIONS, "other_segments"),
+    Mutant("submission: classes in any order", SUBMISSION,
+           "return len(names) == self.count and hash_classes(names) == self.sha256",
+           "return len(names) == self.count", SUBMISSIONS, "numbers_otherwise"),
+    Mutant("long videos: another file at the path is not noticed", SHELF,
+           "key = (os.fspath(path), _identity(path), limits, threads)",
+           "key: Key = (os.fspath(path), (), limits, threads)", SHELVES, "same_path"),
+    Mutant("long videos: the decoder goes on where it was", SHELF,
+           "        context.flush_buffers()\n", "", SHELVES, "opened_once"),
+    Mutant("long videos: a forked process reads its parent's files", SHELF,
+           "if self._process != os.getpid():", "if False:", SHELVES, "forked"),
+    Mutant("long videos: none is ever closed", SHELF,
+           "self._kept.popitem(last=False)[1].closing.close()", "break", SHELVES, "holds or bounded"),
+    Mutant("two tasks: validation loss is added up in another way", "training/evaluation.py",
+           " * task_weights.get(task, 1.0)", "", "tests/test_two_tasks.py", "validation_loss"),
     # points from video
     Mutant("landmarks: parts in another order than the layout", "sources/landmarks.py",
            '"left_hand_landmarks": 21, "pose_landmarks": 33,', '"pose_landmarks": 33, "left_hand_landmarks": 21,',

@@ -52,7 +52,7 @@ def data(tmp_path: Path) -> Manifest:
 def everything(manifest: Manifest, clip: int, stream: str = "video") -> Stream:
     one = manifest[clip]
     info = manifest.streams[stream]
-    source = open_source(one.streams[stream], info.kind, fps=info.fps, start=one.start, stop=one.stop)
+    source = open_source(one.streams[stream], info.kind, fps=one.rate(info), start=one.start, stop=one.stop)
     return source.read(lambda times: np.arange(len(times)))
 
 
@@ -114,11 +114,15 @@ def test_a_jpeg_copy_keeps_pictures_and_rate(data, tmp_path):
     assert small.times == pytest.approx(large.times)
 
 
-def test_a_jpeg_copy_of_unlike_rates_is_refused(data, tmp_path):
+def test_a_jpeg_copy_keeps_the_rate_of_each_clip_where_they_differ(data, tmp_path):
     write_video(tmp_path / "data/v/2.mp4", footage(2), fps=25)
-    with pytest.raises(DataError, match="copy as npz"):
-        cache(data, tmp_path / "small", size=24, form="jpeg", workers=0)
-    assert not (tmp_path / "small").exists()
+    copy = cache(data, tmp_path / "small", size=24, form="jpeg", workers=0)
+    assert [clip.fps for clip in copy] == [
+        25 if clip.id == data[2].id else pytest.approx(12) for clip in copy
+    ]
+    for row in range(len(data)):
+        begin = data[row].start or 0.0
+        assert everything(copy, row).times + begin == pytest.approx(everything(data, row).times)
 
 
 def test_a_long_clip_is_shrunk_in_parts(data, tmp_path, monkeypatch):

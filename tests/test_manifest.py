@@ -105,6 +105,51 @@ def test_the_tasks_are_label_verb_and_noun_unless_dataset_json_names_them(tmp_pa
     assert data.with_tasks(["noun"]).tasks == {"noun": ("cup",)}
 
 
+def test_clips_are_reported_apart_by_columns_of_their_own(tmp_path):
+    text = "clip,verb,noun,subset:night,subset:rare:verb,video\na,take,cup,yes,,a.mp4\nb,put,cup,No,1,b.mp4\n"
+    data = read_manifest(manifest(tmp_path, text))
+    assert {name: members.tolist() for name, members in data.subsets.items()} == {
+        "night": [True, False], "rare:verb": [False, True],
+    }  # fmt: skip
+    assert data[1].metadata == {"subset:night": "no", "subset:rare:verb": "yes"}
+    assert data.select([1]).subsets["night"].tolist() == [False]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("subset:night", "yes"), None),
+        (("subset:night", "maybe"), "row 2: subset:night is 'maybe'; expected yes or no"),
+        (("subset:night:action", "no"), None),
+        (
+            ("subset:night:lable", "no"),
+            "row 2, column 'subset:night:lable': expected .* Did you mean 'label'",
+        ),
+        (("subset:", "no"), "column 'subset:': expected subset:NAME"),
+        (("fps", "59.94"), None),
+        (("fps", "fast"), "row 2: fps is 'fast'; expected frames per second, above 0"),
+        (("fps", "0"), "row 2: fps is '0'"),
+        (("fps", "inf"), "row 2: fps is 'inf'"),
+    ],
+)
+def test_a_subset_says_yes_or_no_and_a_rate_is_above_zero(tmp_path, change, said):
+    name, cell = change
+    text = f"clip,label,{name},video\na,x,{cell},a.mp4\n"
+    if said is None:
+        assert len(read_manifest(manifest(tmp_path, text))) == 1
+        return
+    with pytest.raises(DataError, match=said):
+        read_manifest(manifest(tmp_path, text))
+
+
+def test_a_clip_may_have_a_rate_of_its_own_which_is_that_of_its_video(tmp_path):
+    text = "clip,label,fps,video,points\na,x,59.94,a,a.npy\nb,x,,b,b.npy\n"
+    facts = {"streams": {"video": {"fps": 25}, "points": {"fps": 30, "layout": "kinect20"}}}
+    data = read_manifest(manifest(tmp_path, text, facts))
+    rates = [[clip.rate(data.streams[stream]) for stream in ("video", "points")] for clip in data]
+    assert rates == [[59.94, 30], [25, 30]]
+
+
 def test_a_clip_may_lack_a_stream_that_others_have(tmp_path):
     text = "clip,label,video,points\na,x,a.mp4,\nb,x,,b.npz\n"
     data = read_manifest(manifest(tmp_path, text, {"streams": {"points": {"layout": "kinect20", "fps": 30}}}))
@@ -506,12 +551,13 @@ def test_a_written_split_turns_class_folders_into_a_manifest(tmp_path):
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_what_is_written_is_read_back(tmp_path, data):
     ids = data.draw(st.lists(TEXT, min_size=1, max_size=6, unique=True))
     labels = data.draw(st.lists(TEXT, min_size=len(ids), max_size=len(ids)))
     stops = data.draw(st.lists(st.floats(0.1, 1e6), min_size=len(ids), max_size=len(ids)))
+    apart = data.draw(st.lists(st.sampled_from(["yes", "no"]), min_size=len(ids), max_size=len(ids)))
     made = build(
         Rows(
             ids=ids,
@@ -519,7 +565,8 @@ def test_what_is_written_is_read_back(tmp_path, data):
             labels={"label": labels},
             place=str,
             stops=[repr(stop) for stop in stops],
-            metadata={"note": labels[::-1]},
+            rates=[repr(stop) for stop in stops[::-1]],
+            metadata={"note": labels[::-1], "subset:night:label": apart},
         ),
         name="x",
         root=tmp_path,

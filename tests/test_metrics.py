@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -290,11 +291,71 @@ def test_the_gap_between_train_and_val_is_above_zero_when_overfitted() -> None:
     assert overfitting_gap(train, unknown) == {}
 
 
+def test_the_gap_is_told_of_actions_too() -> None:
+    good, bad = scores(np.eye(2) * 5, [0, 1]), scores(np.eye(2) * 5, [0, 0])
+    train, val = (summarise(table(verb=good, noun=noun), "x") for noun in (good, bad))
+    gap = overfitting_gap(train, val)
+    assert list(gap) == ["verb", "noun", "action"]
+    assert [gap[task]["top1"] for task in gap] == pytest.approx([0, 0.5, 0.5])
+
+
+def two_tasks(clips: int = 60, seed: int = 0) -> PredictionTable:
+    """Verbs and nouns of 60 clips by 6 people; two people and some classes are reported apart."""
+    rng = np.random.default_rng(seed)
+    truth = {task: rng.integers(0, classes, clips) for task, classes in (("verb", 4), ("noun", 7))}
+    tasks = {
+        task: scores(rng.normal(size=(clips, classes)) + 2 * np.eye(classes)[truth[task]], truth[task])
+        for task, classes in (("verb", 4), ("noun", 7))
+    }
+    people = rng.integers(0, 6, clips)
+    tail = {"tail:verb": truth["verb"] == 3, "tail:noun": truth["noun"] >= 5}
+    subsets = {"unseen": people < 2, **tail, "tail:action": tail["tail:verb"] | tail["tail:noun"]}
+    whole = table([f"p{person}" for person in people], **tasks)
+    return replace(whole, subsets=subsets)
+
+
+def test_a_subset_has_the_figures_of_its_clips_alone() -> None:
+    whole = two_tasks()
+    plain = summarise(replace(whole, subsets={}), "val")
+    found = summarise(whole, "val")
+    assert {key: value for key, value in found.items() if key != "subsets"} == plain
+    assert list(found["subsets"]) == ["unseen", "tail"]
+    unseen = whole.take(np.flatnonzero(whole.subsets["unseen"]))
+    alone = summarise(replace(unseen, subsets={}), "val")
+    assert found["subsets"]["unseen"] == {key: alone[key] for key in ("clips", "tasks", "action")}
+
+
+def test_the_tail_of_a_task_is_its_own_and_that_of_actions_is_either() -> None:
+    whole = two_tasks()
+    tail = summarise(whole, "val")["subsets"]["tail"]
+    counts = {name: int(members.sum()) for name, members in whole.subsets.items()}
+    for task in ("verb", "noun"):
+        rows = np.flatnonzero(whole.subsets[f"tail:{task}"])
+        right = whole.tasks[task].log_probabilities[rows].argmax(axis=1) == whole.tasks[task].truth[rows]
+        assert tail["tasks"][task]["top1"] == pytest.approx(right.mean())
+        assert tail["tasks"][task]["clips"] == counts[f"tail:{task}"]
+    assert tail["clips"] == tail["action"]["clips"] == counts["tail:action"]
+    assert counts["tail:action"] > max(counts["tail:verb"], counts["tail:noun"])
+
+
+def test_a_subset_without_clips_is_not_reported_and_one_of_a_task_says_nothing_of_others() -> None:
+    whole = two_tasks()
+    none = np.zeros(len(whole), bool)
+    assert "subsets" not in summarise(replace(whole, subsets={"unseen": none}), "val")
+    some = summarise(replace(whole, subsets={"tail:verb": ~none}), "val")["subsets"]["tail"]
+    assert list(some["tasks"]) == ["verb"]
+    assert "action" not in some
+
+
 def test_metrics_come_back_as_they_were_written(tmp_path: Path) -> None:
     summary = summarise(table(["ann", "ben"], label=scores(np.eye(2), [0, UNLABELLED])), "val")
     write_metrics(tmp_path / "metrics" / "val.json", summary)
     assert read_metrics(tmp_path / "metrics" / "val.json") == json.loads(json.dumps(summary))
-    for content in ("", "[]", "{}", '{"tasks": 3}', "[" * 100_000):
+    apart = json.loads(json.dumps(summarise(two_tasks(), "val")))
+    write_metrics(tmp_path / "apart.json", apart)
+    assert read_metrics(tmp_path / "apart.json") == apart
+    apart["subsets"]["tail"]["tasks"]["verb"]["top1"] = "many"
+    for content in ("", "[]", "{}", '{"tasks": 3}', "[" * 100_000, json.dumps(apart)):
         (tmp_path / "broken.json").write_text(content)
         with pytest.raises(DataError, match=r"broken\.json.*`mudra evaluate`"):
             read_metrics(tmp_path / "broken.json")

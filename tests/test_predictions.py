@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from mudra.errors import DataError, OutputError
 from mudra.files import replace_file
-from mudra.predictions import PredictionTable, TaskScores, read, write
+from mudra.predictions import PredictionTable, TaskScores, pooled, read, write
 from mudra.types import UNLABELLED
 
 AWKWARD = ("NA", "null", "010", "no", "1:30", "", " ", "<b>&\"'", "手話", "a,b", "nan", "True")
@@ -50,11 +51,38 @@ def same(one: PredictionTable, other: PredictionTable) -> bool:
             and theirs.log_probabilities.dtype == np.float32
             for mine, theirs in zip(one.tasks.values(), other.tasks.values(), strict=True)
         )
+        and one.subsets.keys() == other.subsets.keys()
+        and all(np.array_equal(one.subsets[name], other.subsets[name]) for name in one.subsets)
         and all(
             (mine is None) == (theirs is None) and (mine is None or np.array_equal(mine, theirs))
             for mine, theirs in ((one.start, other.start), (one.stop, other.stop))
         )
     )
+
+
+def test_subsets_are_read_back_and_follow_their_clips(tmp_path: Path) -> None:
+    subsets = {"unseen": np.array([True, False, True]), "tail:verb": np.array([False, True, True])}
+    table = replace(small(), subsets=subsets)
+    write(table, tmp_path / "a.parquet")
+    assert same(read(tmp_path / "a.parquet"), table)
+    assert pq.read_schema(tmp_path / "a.parquet").metadata[b"schema"] == b"1"
+    turned = table.take([2, 1, 0])
+    assert turned.subsets["tail:verb"].tolist() == [True, True, False]
+    other = replace(table, clips=("d", "e", "f"))
+    assert pooled([table, other]).subsets["unseen"].tolist() == [True, False, True] * 2
+
+
+def test_a_subset_that_does_not_tell_of_every_clip_is_refused(tmp_path: Path) -> None:
+    for members in (np.array([True]), np.array([1, 0, 1]), np.array([True, False, None])):
+        with pytest.raises(DataError, match="subset 'unseen': expected true or false of every clip"):
+            write(replace(small(), subsets={"unseen": members}), tmp_path / "a.parquet")
+    write(replace(small(), subsets={"unseen": np.ones(3, bool)}), tmp_path / "a.parquet")
+    columns = pq.read_table(tmp_path / "a.parquet")
+    place = columns.column_names.index("subset:unseen")
+    for values in (pa.array([True, None, False]), pa.array([1, 0, 1]), pa.array(["yes", "no", "no"])):
+        pq.write_table(columns.set_column(place, "subset:unseen", values), tmp_path / "b.parquet")
+        with pytest.raises(DataError, match="column 'subset:unseen': expected true or false in every row"):
+            read(tmp_path / "b.parquet")
 
 
 def refusal(path: Path) -> str:

@@ -17,11 +17,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
 from mudra.errors import DataError, OutputError
-from mudra.predictions import PredictionTable, TaskScores, hardest, read, summarise, write, write_metrics
+from mudra.predictions import (
+    PredictionTable,
+    TaskScores,
+    hardest,
+    read,
+    summarise,
+    tasks_of,
+    write,
+    write_metrics,
+)
 from mudra.reports import charts, curves, markup, summary, write_report
 from mudra.reports.clip_page import strip_markup
 from mudra.reports.palette import COLOURS
@@ -41,9 +51,17 @@ def scores(classes: Sequence[str], clips: int, seed: int = 0, labelled: bool = T
     )
 
 
-def add_split(run: Path, split: str, tasks: Mapping[str, TaskScores], clips: int, groups: int = 0) -> None:
+def add_split(
+    run: Path,
+    split: str,
+    tasks: Mapping[str, TaskScores],
+    clips: int,
+    groups: int = 0,
+    subsets: Mapping[str, NDArray[np.bool_]] | None = None,
+) -> None:
     people = tuple(f"person {row % groups}" if groups else "" for row in range(clips))
-    table = PredictionTable(tuple(f"{split} <{row}>" for row in range(clips)), people, tasks)
+    names = tuple(f"{split} <{row}>" for row in range(clips))
+    table = PredictionTable(names, people, tasks, subsets=subsets or {})
     write(table, run / "predictions" / f"{split}.parquet")
     write_metrics(run / "metrics" / f"{split}.json", summarise(table, split, resamples=50))
 
@@ -480,6 +498,28 @@ def test_the_terminal_shows_the_same_figures(run: Path) -> None:
     ]
     assert "action" in text
     assert "60 clips; 95 % bootstrap over 6 groups" in text
+
+
+def test_clips_that_are_reported_apart_have_a_table_of_their_own(tmp_path: Path) -> None:
+    tasks = {"verb": scores(["a", "b", "c"], 40), "noun": scores(["x", "y"], 40, 1)}
+    first = np.arange(40) < 12
+    subsets = {"<new>": first, "rare:verb": np.arange(40) >= 35}
+    add_split(tmp_path, "val", tasks, 40, groups=5, subsets=subsets)
+    add_split(tmp_path, "train", tasks, 40)
+    add_log(tmp_path, ["verb", "noun"])
+    write_report(tmp_path)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    words = " ".join(page.words)
+    assert "Reported apart" in words
+    assert "<new>" in words
+    metrics = json.loads((tmp_path / "metrics/val.json").read_text())
+    for figures in tasks_of(metrics["subsets"]["<new>"]).values():
+        assert f"{100 * figures['top1']:.1f} %" in words
+    assert "action : top-1 +0.0 points" in re.sub(r"\s+", " ", words)
+    text = render(metrics)
+    assert "<new>, 12 clips apart" in text
+    assert "verb Top-1, 5 clips" in text  # and no noun of these five
+    assert text.count("noun Top-1") == 1
 
 
 def test_the_terminal_takes_names_as_text_and_missing_figures_as_dashes() -> None:

@@ -1,5 +1,6 @@
 """A tiny data set and recipe that train in a second: bars that move left or right."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,21 @@ def write_bars(
             rows.append(f"{clip},{split},{split}-g{number // 2 % groups},{label},{clip}.npy")
     (root / "manifest.csv").write_text("\n".join(rows) + "\n", "utf-8")
     (root / "dataset.json").write_text('{"streams": {"video": {"fps": 10}}}', "utf-8")
+    return root
+
+
+def write_two_tasks(root: Path, counts: dict[str, int] | None = None) -> Path:
+    """The moving bars with a verb (the direction) and a noun, and a subset of the clips."""
+    write_bars(root, counts or {"train": 8, "val": 4, "test": 4})
+    with (root / "manifest.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    with (root / "manifest.csv").open("w", newline="") as file:
+        names = ["clip", "split", "group", "verb", "noun", "video", "subset:odd"]
+        out = csv.DictWriter(file, names, extrasaction="ignore")
+        out.writeheader()
+        for number, row in enumerate(rows):
+            more = {"noun": ("bar", "rod")[number // 2 % 2], "subset:odd": ("no", "yes")[number % 2]}
+            out.writerow({**row, **more, "verb": row["label"]})
     return root
 
 

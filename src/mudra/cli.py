@@ -130,17 +130,30 @@ def evaluate(
     checkpoint: Annotated[
         str | None, typer.Option(help="best, last or step-N; the bundle by default.")
     ] = None,
+    submission: Annotated[
+        str | None, typer.Option(help="Also write the file that a challenge's server takes: epic.")
+    ] = None,
+    sls: Annotated[
+        str | None,
+        typer.Option(
+            help="EPIC's levels of supervision: pretraining, labels, data; 0,3,3 from scratch, else 2,3,3.",
+            metavar="PT,TL,TD",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write here instead of into the run.")] = None,
 ) -> None:
     """Judge a trained run on a split: predictions, metrics with intervals, report."""
     from mudra.clips.preprocessing import Views
+    from mudra.predictions import read
     from mudra.training.judging import evaluate as judge
     from mudra.training.run_folder import RunFolder
+    from mudra.training.submitting import submission_of
     from mudra.types import SPLITS
 
     if split not in SPLITS:
         raise UsageError(f"--split: found {split!r}; expected one of {', '.join(SPLITS)}.")
     folder = RunFolder(run)
+    wanted = submission_of(folder, submission, sls)
     location = data or folder.read_environment().get("data")
     target = folder if out is None else folder.copy_to(out)
     with Screen() as screen:
@@ -154,7 +167,15 @@ def evaluate(
             say=screen.say,
             progress=screen.progress,
         )
+    if target.metrics(split).is_file():
+        from mudra.predictions import read_metrics
+        from mudra.reports import summary
+
+        show(summary(read_metrics(target.metrics(split))))
     _report(target, location)
+    if wanted is not None:
+        written = wanted.write(read(target.predictions(split)), split, target.path / "submissions")
+        say(f"submission: {written}")
 
 
 @app.command()

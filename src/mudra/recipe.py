@@ -38,6 +38,7 @@ DEPTH_LIMIT = 32  # of lists and sections within each other; recipes need four
 KINDS: Mapping[str, Mapping[str, str]] = {
     "data": {
         "asl16": "mudra.datasets.asl16:Asl16",
+        "epic100": "mudra.datasets.epic100:Epic100",
         "folder": "mudra.datasets.folder:Folder",
         "hmdb51": "mudra.datasets.hmdb51:HMDB51",
         "jester": "mudra.datasets.jester:Jester",

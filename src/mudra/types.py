@@ -25,6 +25,10 @@ TRACK_KINDS: tuple[StreamKind, ...] = ("points", "series")
 """Numbers that run through time: between two moments they can be interpolated, which pictures cannot."""
 SPLITS = ("train", "val", "test")
 
+SUBSET = "subset:"
+"""A column that begins so tells which clips are reported apart as well: `subset:NAME` says yes or no, and
+`subset:NAME:TASK` counts for one task alone."""
+
 # The class number of a clip whose true class is not known. PyTorch's losses ignore it by this number.
 UNLABELLED = -100
 
@@ -64,6 +68,7 @@ class Clip:
         labels: class name by task; a task that is absent is unlabelled.
         streams: file or frame folder by stream name.
         start, stop: the part of the file that is the clip, in seconds; None is the file's own end.
+        fps: frames per second of this clip's video, where its files hold no times; None: its stream's.
         opened: streams that are not read as their files would be, with what they are read from.
     """
 
@@ -74,8 +79,13 @@ class Clip:
     streams: Mapping[str, Path] = field(default_factory=dict)
     start: float | None = None
     stop: float | None = None
+    fps: float | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     opened: Mapping[str, Source] = field(default_factory=dict)
+
+    def rate(self, info: StreamInfo) -> float | None:
+        """Moments per second of one of its streams, where its file holds no times; None where nobody said."""
+        return self.fps if info.kind == "video" and self.fps is not None else info.fps
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ Resize = Literal["keep", "crop", "stretch"]
 Form = Literal["npz", "jpeg"]
 
 QUALITY = 92  # of JPEG; its blocks begin to show in small pictures below about 90
+ALIKE = 1.01  # rates of clips that differ less are one
 LIMIT = 600.0  # seconds that one clip may take
 
 
@@ -54,12 +55,12 @@ def cache(
         size: pixels of the shorter side (`keep`, which never enlarges), or of both.
         resize: `keep` the whole picture and its shape, `crop` to the square in its centre, or `stretch`
             it to a square.
-        form: `npz` or `jpeg`; a JPEG copy needs all clips to have one rate.
+        form: `npz` or `jpeg`; a JPEG copy needs every clip to have an even rate.
         skip_broken: leave out clips that cannot be read; else they are an error.
         workers: processes that decode, by default one a core; 0 decodes in this one, without a time limit.
         progress: told what is being done, how much of it is done, and how much there is.
     Raises:
-        DataError: `out` is there, a clip cannot be read, or the rates differ in a JPEG copy.
+        DataError: `out` is there, a clip cannot be read, or has no even rate in a JPEG copy.
         OutputError: the copy cannot be written.
     """
     out = Path(out)
@@ -131,7 +132,11 @@ class _Job:
 def _jobs(manifest: Manifest, shrink: _Shrink, out: Path) -> list[_Job]:
     jobs: list[_Job] = []
     for clip, name in zip(manifest, names_of(manifest), strict=True):
-        streams = {stream: (path, manifest.streams[stream]) for stream, path in clip.streams.items()}
+        streams = {
+            stream: (path, replace(info, fps=clip.rate(info)))
+            for stream, path in clip.streams.items()
+            for info in [manifest.streams[stream]]
+        }
         jobs.append(_Job(clip.id, name, streams, clip.start, clip.stop, shrink, out))
     return jobs
 
@@ -241,27 +246,27 @@ def _rate(times: NDArray[np.float64], declared: float | None, job: _Job) -> floa
 def _described(manifest: Manifest, made: Mapping[int, _Made], root: Path, form: Form) -> Manifest:
     """The manifest of the copies."""
     streams = dict(manifest.streams)
+    nowhere = np.full(len(made), np.nan)
+    rates = nowhere.copy()
     for stream, info in manifest.streams.items():
         if info.kind == "video":
-            streams[stream] = replace(info, fps=_one_rate(manifest, made) if form == "jpeg" else None)
-    return described(manifest, root, {row: copy.files for row, copy in made.items()}, streams)
+            usual, rates = _rates(manifest, made) if form == "jpeg" else (None, rates)
+            streams[stream] = replace(info, fps=usual)
+    return replace(
+        described(manifest, root, {row: copy.files for row, copy in made.items()}, streams), rates=rates
+    )
 
 
-def _one_rate(manifest: Manifest, made: Mapping[int, _Made]) -> float:
-    """The rate that all clips of a JPEG copy share."""
-    rates = {row: copy.fps for row, copy in made.items() if copy.fps}
-    if not rates:
+def _rates(manifest: Manifest, made: Mapping[int, _Made]) -> tuple[float, NDArray[np.float64]]:
+    """The usual rate of the clips of a JPEG copy, and each clip's own where they differ: NaN where they do not."""
+    own = np.array([copy.fps or np.nan for copy in made.values()])
+    if np.isnan(own).all():
         raise DataError(
             f"{manifest.name}: no clip tells its frame rate, and JPEG files keep no times; copy as npz."
         )
-    low, high = min(rates, key=rates.__getitem__), max(rates, key=rates.__getitem__)
-    if rates[high] > rates[low] * 1.01:
-        one, other = (manifest.ids[row].as_py() for row in (low, high))
-        raise DataError(
-            f"{manifest.name}: clip {one!r} has {rates[low]:.3g} frames/s and {other!r} {rates[high]:.3g}, and JPEG "
-            "files keep no times; copy as npz."
-        )
-    return round(float(np.median(list(rates.values()))), 4)
+    usual = round(float(np.nanmedian(own)), 4)
+    alike = np.nanmax(own) <= np.nanmin(own) * ALIKE
+    return usual, np.full(len(own), np.nan) if alike else own.round(4)
 
 
 def _room(out: Path, below: str) -> Path:

@@ -141,9 +141,10 @@ class _Patient:
                 continue
             if path is not None:
                 self.file_of |= dict.fromkeys(rows.tolist(), len(self.files))
+                rate = self.manifest.rate(self.stream, int(rows[0]))
                 points = len(layout) if layout else None
                 windows = self._windows_of(rows) if info.kind in TRACK_KINDS else ()
-                job = Job(path, info.kind, info.fps, parts, points, info.channels, decode, windows)
+                job = Job(path, info.kind, rate, parts, points, info.channels, decode, windows)
                 self.files.append(_File(job, rows.tolist()))
         return [file.job for file in self.files]
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mudra.errors import DataError, did_you_mean
-from mudra.types import SPLITS, UNLABELLED
+from mudra.types import SPLITS, SUBSET, UNLABELLED
 
 Place = Callable[[int], str]
 
@@ -44,6 +44,28 @@ def _is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def subset(values: Sequence[str], column: str, tasks: Iterable[str], place: Place) -> pa.Array:
+    """Which clips belong to a subset, as `yes` and `no`.
+
+    Args:
+        column: `subset:NAME`, or `subset:NAME:TASK` where it counts for one task alone.
+    Raises:
+        DataError: another name of a column, or a cell that says neither.
+    """
+    name, _, task = column.removeprefix(SUBSET).partition(":")
+    known = [*tasks, "action"]
+    if not name or ":" in task or (task and task not in known):
+        raise DataError(
+            f"{place(0)}, column {column!r}: expected {SUBSET}NAME, or {SUBSET}NAME:TASK with one of "
+            f"{', '.join(known)}.{did_you_mean(task, known)}"
+        )
+    said = {"": "no", "no": "no", "0": "no", "false": "no", "yes": "yes", "1": "yes", "true": "yes"}
+    for row, value in enumerate(values):
+        if value.lower() not in said:
+            raise DataError(f"{place(row)}: {column} is {value!r}; expected yes or no.")
+    return pa.array([said[value.lower()] for value in values], pa.string())
 
 
 def unique_ids(ids: Sequence[str], splits: NDArray[np.int8], place: Place) -> pa.Array:
@@ -96,6 +118,18 @@ def seconds(cells: Sequence[str], what: str, place: Place) -> NDArray[np.float64
         row = int(np.argmax(wrong))
         raise DataError(f"{place(row)}: {what} is {cells[row]!r}; expected seconds, 0 or more, such as 12.5.")
     values[empty] = np.nan
+    return values
+
+
+def rates(cells: Sequence[str], place: Place) -> NDArray[np.float64]:
+    """Frames per second of each clip's own video; NaN where the cell is empty."""
+    values = np.fromiter((_number(cell) if cell else math.nan for cell in cells), np.float64, len(cells))
+    wrong = ~(np.isfinite(values) & (values > 0)) & np.fromiter(map(bool, cells), bool, len(cells))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(
+            f"{place(row)}: fps is {cells[row]!r}; expected frames per second, above 0, such as 59.94."
+        )
     return values
 
 

@@ -56,6 +56,7 @@ def described(
         streams=dict(streams),
         starts=nowhere,
         stops=nowhere.copy(),
+        rates=nowhere.copy(),
         follow_links=False,
     )
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from io import BytesIO
@@ -212,11 +212,12 @@ def _work(job: _Job) -> Seen:
 def _jobs(
     manifest: Manifest, out: Path, rows: NDArray[np.int64], fps: float | None, finder: Finder
 ) -> list[_Job]:
-    info = manifest.streams["video"]
+    video = manifest.streams["video"]
     choose: Choose = every if fps is None else partial(sampling.thinned, fps=fps)
     jobs: list[_Job] = []
     for clip, name in zip(manifest, copies.names_of(manifest), strict=True):
         path = clip.streams.get("video")
+        info = replace(video, fps=clip.rate(video))
         below = None if path is None else path.relative_to(manifest.root).as_posix()
         made_of = [below, _extent(path), clip.start, clip.stop, info.fps, fps, finder.name, rows.tolist()]
         source = sha256(json.dumps(made_of).encode()).digest()

@@ -31,7 +31,7 @@ __all__ = ["MANIFEST_CSV", "Manifest", "read_folder", "read_manifest", "write_ma
 MANIFEST_CSV = "manifest.csv"
 DEFAULT_TASKS = ("label", "verb", "noun")
 FACTS = ("layout", "fps", "channels", "space")
-OWN_COLUMNS = ("clip", "split", "group", "start", "stop")
+OWN_COLUMNS = ("clip", "split", "group", "start", "stop", "fps")
 _NEEDS_QUOTES = re.compile(r'[",\r\n]')
 
 
@@ -75,6 +75,7 @@ def read_manifest(root: Path, file: str = MANIFEST_CSV, *, follow_links: bool = 
         groups=cells.get("group"),
         starts=cells.get("start"),
         stops=cells.get("stop"),
+        rates=cells.get("fps"),
         metadata={name: cells[name] for name in other},
     )
     return build(
@@ -135,7 +136,7 @@ def _csv_text(manifest: Manifest, prefix: str) -> str:
     groups = manifest.groups.to_pylist()
     if any(groups):
         columns["group"] = groups
-    for name, values in (("start", manifest.starts), ("stop", manifest.stops)):
+    for name, values in (("start", manifest.starts), ("stop", manifest.stops), ("fps", manifest.rates)):
         if not np.isnan(values).all():
             columns[name] = ["" if np.isnan(value) else repr(value) for value in values.tolist()]
     for task, classes in manifest.tasks.items():

@@ -419,4 +419,4 @@ def open_stream(clip: Clip, name: str, info: StreamInfo) -> Source:
             f"clip {clip.id!r}: it has no stream {name!r}, only {have}. Add it, or leave the clip out."
             f"{_how_to_make(name, clip.streams)}"
         )
-    return open_source(clip.streams[name], info.kind, fps=info.fps, start=clip.start, stop=clip.stop)
+    return open_source(clip.streams[name], info.kind, fps=clip.rate(info), start=clip.start, stop=clip.stop)

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from mudra.clips import columns, splits
 from mudra.clips.columns import NO_SPLIT, Place
 from mudra.errors import DataError, did_you_mean
-from mudra.types import SPLITS, UNLABELLED, Clip, StreamInfo
+from mudra.types import SPLITS, SUBSET, UNLABELLED, Clip, StreamInfo
 
 if TYPE_CHECKING:
     from mudra.sections import Holdout
@@ -38,7 +38,7 @@ class Rows:
     Attributes:
         files: path relative to the data set's folder, by stream.
         labels: class name, by task.
-        splits, groups, starts, stops: None where the data set has no such column.
+        splits, groups, starts, stops, rates: None where the data set has no such column.
         place: says where a row was written, to begin an error with.
     """
 
@@ -50,6 +50,7 @@ class Rows:
     groups: Sequence[str] | None = None
     starts: Sequence[str] | None = None
     stops: Sequence[str] | None = None
+    rates: Sequence[str] | None = None
     metadata: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
@@ -64,6 +65,7 @@ class Manifest:
         labels: class number by task, `UNLABELLED` where unknown; int64 [N].
         files: path below root as bytes, by stream; empty where a clip lacks the stream.
         starts, stops: seconds, NaN for the file's own ends; float64 [N].
+        rates: frames per second of a clip's own video, NaN where its stream's holds; float64 [N].
         tasks: class names by task, in the order of their numbers.
         mirror: by task, what each class is called in a mirror; a task is absent where nobody said.
         notes: what the user should be told.
@@ -79,6 +81,7 @@ class Manifest:
     files: Mapping[str, Any]
     starts: NDArray[np.float64]
     stops: NDArray[np.float64]
+    rates: NDArray[np.float64]
     metadata: Mapping[str, Any]
     tasks: Mapping[str, tuple[str, ...]]
     streams: Mapping[str, StreamInfo]
@@ -111,6 +114,7 @@ class Manifest:
             streams={stream: path for stream in self.files if (path := self.path(stream, index)) is not None},
             start=_seconds(self.starts[index]),
             stop=_seconds(self.stops[index]),
+            fps=_seconds(self.rates[index]),
             metadata={name: column[index].as_py() for name, column in self.metadata.items()},
         )
 
@@ -141,7 +145,20 @@ class Manifest:
                 )
         return path
 
+    def rate(self, stream: str, index: int) -> float | None:
+        """As `Clip.rate`, without asking where the clip's files lie."""
+        return Clip("", fps=_seconds(self.rates[index])).rate(self.streams[stream])
+
     # Parts and numbers
+
+    @property
+    def subsets(self) -> dict[str, NDArray[np.bool_]]:
+        """Which clips stand in each subset that is reported apart: bool [N] by `NAME` or `NAME:TASK`."""
+        return {
+            key.removeprefix(SUBSET): np.array([said == "yes" for said in column.to_pylist()], bool)
+            for key, column in self.metadata.items()
+            if key.startswith(SUBSET)
+        }
 
     def select(self, indices: ArrayLike) -> Manifest:
         """The clips at `indices`, in that order; class numbers stay what they are."""
@@ -155,6 +172,7 @@ class Manifest:
             files={stream: column.take(at) for stream, column in self.files.items()},
             starts=self.starts[at],
             stops=self.stops[at],
+            rates=self.rates[at],
             metadata={name: column.take(at) for name, column in self.metadata.items()},
         )
 
@@ -315,6 +333,7 @@ def build(
     starts = columns.seconds(rows.starts or empty, "start", place)
     stops = columns.seconds(rows.stops or empty, "stop", place)
     columns.check_order(starts, stops, place)
+    rates = columns.rates(rows.rates or empty, place)
     files = {stream: columns.inner_files(paths, stream, place) for stream, paths in rows.files.items()}
     columns.check_any_stream(files, place)
     groups = columns.texts(rows.groups or empty, "the group", place)
@@ -340,7 +359,13 @@ def build(
         files=files,
         starts=starts,
         stops=stops,
-        metadata={key: columns.texts(values, key, place) for key, values in rows.metadata.items()},
+        rates=rates,
+        metadata={
+            key: columns.subset(values, key, classes, place)
+            if key.startswith(SUBSET)
+            else columns.texts(values, key, place)
+            for key, values in rows.metadata.items()
+        },
         tasks=tasks,
         streams=dict(streams),
         mirror=complete_mirror(mirror or {}, tasks, str(root)),

@@ -9,7 +9,7 @@ from mudra.predictions.breakdown import (
     reliability,
     worst_first,
 )
-from mudra.predictions.metrics import overfitting_gap, read_metrics, summarise, write_metrics
+from mudra.predictions.metrics import overfitting_gap, read_metrics, summarise, tasks_of, write_metrics
 from mudra.predictions.pooling import pooled
 from mudra.predictions.scores import PredictionTable, TaskScores
 from mudra.predictions.table import read, write
@@ -28,6 +28,7 @@ __all__ = [
     "read_metrics",
     "reliability",
     "summarise",
+    "tasks_of",
     "worst_first",
     "write",
     "write_metrics",

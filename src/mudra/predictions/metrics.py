@@ -43,20 +43,50 @@ def summarise(
     Args:
         resamples: of the bootstrap; 0 gives no intervals and takes no time.
     Returns:
-        {"split", "clips", "tasks": {task: figures}, and "action": figures where there are verb and noun}.
+        {"split", "clips", "tasks": {task: figures}, and "action": figures where there are verb and noun; and where
+        some clips are reported apart, "subsets": {name: {"clips", "tasks", "action"}}}.
         Figures are None where no clip is labelled. Beside them stand `clips` (labelled), `unlabelled`,
         `classes`, `groups` (known among the labelled), `intervals`, `interval_over` ("groups" | "clips").
     """
     by_id = sorted(range(len(table)), key=table.clips.__getitem__)
     table = table.take(by_id)  # so that the order of rows cannot change even the last digit
-    tasks = {
-        task: _summarise_task(scores, table.groups, resamples, seed) for task, scores in table.tasks.items()
-    }
-    summary: dict[str, Any] = {"split": split, "clips": len(table), "tasks": tasks}
-    if all(task in table.tasks for task in ACTION_TASKS):
-        verb, noun = (table.tasks[task] for task in ACTION_TASKS)
-        summary["action"] = _summarise_action(verb, noun, table.groups, resamples, seed)
-    return summary
+    summary: dict[str, Any] = {"split": split, **_figures(table, resamples, seed)}
+    subsets = {name: _figures(part, resamples, seed, name) for name, part in _parts(table).items()}
+    return summary | ({"subsets": subsets} if subsets else {})
+
+
+def _figures(table: PredictionTable, resamples: int, seed: int, subset: str = "") -> dict[str, Any]:
+    """The figures of every task, and of action. Of a subset, each task's clips may be others."""
+    tasks = {}
+    for task, scores in table.tasks.items():
+        rows = _members(table, subset, task)
+        if rows is not None:
+            groups = [table.groups[row] for row in rows.tolist()]
+            tasks[task] = _summarise_task(scores.take(rows), groups, resamples, seed)
+    figures: dict[str, Any] = {"clips": len(table), "tasks": tasks}
+    rows = _members(table, subset, "action") if all(task in table.tasks for task in ACTION_TASKS) else None
+    if rows is not None:
+        verb, noun = (table.tasks[task].take(rows) for task in ACTION_TASKS)
+        groups = [table.groups[row] for row in rows.tolist()]
+        figures["action"] = _summarise_action(verb, noun, groups, resamples, seed)
+    return figures
+
+
+def _parts(table: PredictionTable) -> dict[str, PredictionTable]:
+    """The clips of each subset that has some, whichever task they count for."""
+    members: dict[str, NDArray[np.bool_]] = {}
+    for key, inside in table.subsets.items():
+        name = key.partition(":")[0]
+        members[name] = members.get(name, np.zeros(len(table), bool)) | inside
+    return {name: table.take(np.flatnonzero(inside)) for name, inside in members.items() if inside.any()}
+
+
+def _members(table: PredictionTable, subset: str, task: str) -> NDArray[np.int64] | None:
+    """The rows that count for a task in a subset ("": all of the table); None where the subset says nothing of it."""
+    if not subset:
+        return np.arange(len(table))
+    inside = table.subsets.get(f"{subset}:{task}", table.subsets.get(subset))
+    return None if inside is None else np.flatnonzero(inside)
 
 
 def _summarise_task(scores: TaskScores, groups: Sequence[str], resamples: int, seed: int) -> dict[str, Any]:
@@ -183,14 +213,19 @@ def overfitting_gap(train: Mapping[str, Any], val: Mapping[str, Any]) -> dict[st
     """How much better train looks than val, by task, from two summaries: above 0 is overfitting.
 
     Returns:
-        {task: {"top1": train - val, "loss": val - train}}, for the tasks that both have figures of.
+        {task: {"top1": train - val, "loss": val - train}}, for the tasks that both have figures of, action the last.
     """
     gaps = {}
-    for task, seen in train["tasks"].items():
-        unseen = val["tasks"].get(task, {})
+    for task, seen in tasks_of(train).items():
+        unseen = tasks_of(val).get(task, {})
         if seen.get("top1") is not None and unseen.get("top1") is not None:
             gaps[task] = {"top1": seen["top1"] - unseen["top1"], "loss": unseen["loss"] - seen["loss"]}
     return gaps
+
+
+def tasks_of(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The figures of each task, the derived action last."""
+    return {**summary["tasks"], **({"action": summary["action"]} if summary.get("action") else {})}
 
 
 def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
@@ -227,13 +262,17 @@ def _refuse(constant: str) -> None:
 
 def _is_summary(metrics: Any) -> bool:
     """Whether the parts that readers compute with are there and are numbers."""
-    if not isinstance(metrics, dict) or not isinstance(metrics.get("tasks"), dict):
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("split"), str):
         return False
-    if not isinstance(metrics.get("split"), str) or not isinstance(metrics.get("clips"), int):
+    subsets = metrics.get("subsets", {})
+    return isinstance(subsets, dict) and all(map(_holds_figures, [metrics, *subsets.values()]))
+
+
+def _holds_figures(part: Any) -> bool:
+    if not isinstance(part, dict) or not isinstance(part.get("tasks"), dict):
         return False
-    return all(
-        map(_are_figures, [*metrics["tasks"].values(), *([metrics["action"]] if "action" in metrics else [])])
-    )
+    action = [part["action"]] if "action" in part else []
+    return isinstance(part.get("clips"), int) and all(map(_are_figures, [*part["tasks"].values(), *action]))
 
 
 def _are_figures(figures: Any) -> bool:

@@ -45,4 +45,9 @@ def pooled(tables: Sequence[PredictionTable]) -> PredictionTable:
         if windows
         else None,
         stop=np.concatenate([table.stop for table in tables if table.stop is not None]) if windows else None,
+        subsets={
+            name: np.concatenate([table.subsets[name] for table in tables])
+            for name in first.subsets
+            if all(name in table.subsets for table in tables)
+        },
     )

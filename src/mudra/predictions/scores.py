@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,10 @@ class TaskScores:
     truth: NDArray[np.int64]
     log_probabilities: NDArray[np.float32]
 
+    def take(self, rows: NDArray[np.int64]) -> TaskScores:
+        """The clips of these numbers, in this order."""
+        return TaskScores(self.classes, self.truth[rows], self.log_probabilities[rows])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PredictionTable:
@@ -42,6 +46,7 @@ class PredictionTable:
         groups: N groups, "" where unknown.
         tasks: scores by task name.
         start, stop: float64 [N] seconds where a clip is a window of a recording, else None.
+        subsets: which clips are reported apart as well, bool [N] by `NAME`, or by `NAME:TASK` for one task alone.
     """
 
     clips: tuple[str, ...]
@@ -49,6 +54,7 @@ class PredictionTable:
     tasks: Mapping[str, TaskScores]
     start: NDArray[np.float64] | None = None
     stop: NDArray[np.float64] | None = None
+    subsets: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -59,12 +65,10 @@ class PredictionTable:
         return PredictionTable(
             clips=tuple(self.clips[row] for row in chosen),
             groups=tuple(self.groups[row] for row in chosen),
-            tasks={
-                name: TaskScores(scores.classes, scores.truth[chosen], scores.log_probabilities[chosen])
-                for name, scores in self.tasks.items()
-            },
+            tasks={name: scores.take(chosen) for name, scores in self.tasks.items()},
             start=None if self.start is None else self.start[chosen],
             stop=None if self.stop is None else self.stop[chosen],
+            subsets={name: members[chosen] for name, members in self.subsets.items()},
         )
 
 
@@ -94,6 +98,9 @@ def check(table: PredictionTable, place: str) -> None:
             raise DataError(f"{place}: {name!r} is not text in UTF-8. Rename the clip or group.")
     if (table.start is None) != (table.stop is None):
         raise DataError(f"{place}: found only one of start and stop; expected both or neither. {REWRITE}")
+    for name, members in table.subsets.items():
+        if members.dtype != bool or members.shape != (count,) or not _is_text(name):
+            raise DataError(f"{place}, subset {name!r}: expected true or false of every clip. {REWRITE}")
     for task, scores in table.tasks.items():
         _check_task(scores, table.clips, f"{place}, task {task!r}")
 

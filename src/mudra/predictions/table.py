@@ -7,6 +7,7 @@ One Parquet file per split. Columns, in this order:
     <task>.truth                string, the class name, null where unknown
     <task>.log_probabilities    fixed-size list of float32, one per class
     start, stop                 float64 seconds, only where the clips are windows
+    subset:<name>               bool, only where some clips are reported apart as well
 
 The schema's metadata holds `schema` ("1"), `classes` (JSON: class names by task, in the order of the
 scores) and `sha256` (JSON: the hash of those names by task). Nothing else is believed: other metadata,
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from mudra.errors import DataError, did_you_mean
 from mudra.files import replace_file
 from mudra.predictions.scores import REWRITE, PredictionTable, TaskScores, check, hash_classes
-from mudra.types import UNLABELLED
+from mudra.types import SUBSET, UNLABELLED
 
 __all__ = ["PredictionTable", "TaskScores", "read", "write"]
 
@@ -58,6 +59,8 @@ def write(table: PredictionTable, path: Path) -> None:
     if table.start is not None and table.stop is not None:
         columns["start"] = pa.array(table.start, pa.float64())
         columns["stop"] = pa.array(table.stop, pa.float64())
+    for name, members in table.subsets.items():
+        columns[f"{SUBSET}{name}"] = pa.array(members, pa.bool_())
     classes = {task: list(scores.classes) for task, scores in table.tasks.items()}
     metadata = {
         "schema": SCHEMA,
@@ -101,6 +104,11 @@ def read(path: Path) -> PredictionTable:
         tasks={task: _read_task(columns, task, names, place) for task, names in classes.items()},
         start=_seconds(columns, "start", place) if windows else None,
         stop=_seconds(columns, "stop", place) if windows else None,
+        subsets={
+            name.removeprefix(SUBSET): _members(columns, name, place)
+            for name in columns.column_names
+            if name.startswith(SUBSET)
+        },
     )
     check(table, place)
     return table
@@ -144,6 +152,7 @@ def _check_columns(found: Sequence[str], classes: Mapping[str, Sequence[str]], p
             raise DataError(f"{place}: column {name!r} is missing.{did_you_mean(name, found)} {REWRITE}")
     if "start" in found or "stop" in found:
         expected += ["start", "stop"]
+    expected += dict.fromkeys(name for name in found if name.startswith(SUBSET))
     for place_of, (have, want) in enumerate(zip_longest(found, expected)):
         if have != want:
             raise DataError(
@@ -172,6 +181,14 @@ def _seconds(columns: pa.Table, name: str, place: str) -> NDArray[np.float64]:
     if not np.isfinite(seconds).all():
         raise DataError(f"{place}, column {name!r}: a row is NaN or infinite; expected seconds. {REWRITE}")
     return np.asarray(seconds, dtype=np.float64)
+
+
+def _members(columns: pa.Table, name: str, place: str) -> NDArray[np.bool_]:
+    """Which clips stand in a subset."""
+    column = columns.column(name)
+    if column.type != pa.bool_() or column.null_count:
+        raise DataError(f"{place}, column {_line(name)!r}: expected true or false in every row. {REWRITE}")
+    return np.asarray(column.to_numpy(), dtype=bool)
 
 
 def _read_task(columns: pa.Table, task: str, classes: tuple[str, ...], place: str) -> TaskScores:

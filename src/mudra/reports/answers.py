@@ -1,5 +1,6 @@
 """What the terminal shows of answers for files."""
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -8,9 +9,9 @@ from mudra.types import Prediction
 BAR = 24  # characters of a full bar
 
 
-def prediction_table(title: str, answer: Prediction, top: int) -> Table:
+def prediction_table(title: str, answer: Prediction, top: int) -> Group:
     """The likeliest classes of every task, with bars."""
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     table.add_column("task", style="dim")
     table.add_column("class")
     table.add_column("probability", justify="right")
@@ -22,4 +23,4 @@ def prediction_table(title: str, answer: Prediction, top: int) -> Table:
             table.add_row(
                 "" if place else Text(task), Text(ranked.name), f"{ranked.probability:.1%}", bar, style=style
             )
-    return table
+    return Group(Text(title, style="bold"), table)  # a title of the table's own breaks where that is narrow

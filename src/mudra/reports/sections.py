@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mudra.predictions import overfitting_gap
+from mudra.predictions import overfitting_gap, tasks_of
 from mudra.reports import charts, curves, markup, wording
 from mudra.reports.contents import RunContents
 
@@ -72,11 +72,6 @@ def notes(contents: RunContents) -> str:
     return f'<aside class="notes" aria-label="What this report lacks"><ul>{items}</ul></aside>'
 
 
-def tasks_of(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The tasks' figures, the derived action last."""
-    return {**metrics["tasks"], **({"action": metrics["action"]} if metrics.get("action") else {})}
-
-
 def headline(contents: RunContents) -> str:
     """Cards of the most telling split, then all figures of all splits."""
     if not contents.metrics:
@@ -85,7 +80,7 @@ def headline(contents: RunContents) -> str:
     cards = "".join(_card(task, figures) for task, figures in tasks_of(metrics).items())
     return (
         f'<section id="results"><h2>Results <small>{markup.text(wording.split_name(split))}</small></h2>'
-        f'<div class="cards">{cards}</div>{_all_figures(contents.metrics)}</section>'
+        f'<div class="cards">{cards}</div>{_subsets(contents.metrics)}{_all_figures(contents.metrics)}</section>'
     )
 
 
@@ -118,6 +113,35 @@ def _card(task: str, figures: Mapping[str, Any]) -> str:
         f'<p class="sub">{f"<b>{told}</b>, " if told else ""}{markup.text(wording.drawn_over(figures))}'
         f'{majority}</p><dl class="figures">{small}</dl></article>'
     )
+
+
+def _subsets(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """Top-1 of the clips that are reported apart, beside that of all clips, of every split that has such."""
+    shown = ""
+    for split, whole in metrics.items():
+        parts = whole.get("subsets")
+        if not parts:
+            continue
+        tasks = list(tasks_of(whole))
+        rows: list[list[tuple[str, Any]]] = []
+        for name, part in {"all clips": whole, **parts}.items():
+            of_task = [tasks_of(part).get(task, {}) for task in tasks]
+            rows.append([(markup.name(name), None), *[(_apart(figures), None) for figures in of_task]])
+        where = wording.split_name(split)
+        headings = [("top-1", "text"), *[(task, "number") for task in tasks]]
+        shown += f"<h3>Reported apart <small>{markup.text(where)}</small></h3>" + markup.table(
+            headings, rows, caption=f"Top-1 of subsets of {where}"
+        )
+    note = '<p class="sub">Small print: 95 % bootstrap intervals and the number of clips that count for the task.</p>'
+    return shown + note if shown else ""
+
+
+def _apart(figures: Mapping[str, Any]) -> str:
+    if figures.get("top1") is None:
+        return "–"
+    told = wording.interval("top1", figures)
+    small = f"{told}, " if told else ""
+    return f"<small>{small}{figures.get('clips', 0):,}</small><span>{wording.percent(figures['top1'])}</span>"
 
 
 def _all_figures(metrics: Mapping[str, Mapping[str, Any]]) -> str:

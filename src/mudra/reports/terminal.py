@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mudra.predictions import tasks_of
 from mudra.reports.wording import FIGURES, drawn_over, interval, percent, split_name, value
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ def summary(metrics: Mapping[str, Any]) -> RenderableType:
     for heading in ("value", "95 % interval", "majority"):
         table.add_column(heading, justify="right")
     notes = []
-    sections = {**metrics["tasks"], **({"action": metrics["action"]} if "action" in metrics else {})}
-    for task, figures in sections.items():
+    for task, figures in tasks_of(metrics).items():
         table.add_row(Text(task, style="bold cyan"))
         for figure, (name, _, _) in FIGURES.items():
             if figure not in figures:
@@ -42,5 +42,11 @@ def summary(metrics: Mapping[str, Any]) -> RenderableType:
         unlabelled = figures.get("unlabelled", 0)
         left_out = f"; {unlabelled:,} of unknown class left out" if unlabelled else ""
         notes.append(f"{task}: {figures.get('clips', 0):,} clips{left_out}; {drawn_over(figures)}")
+    for name, part in metrics.get("subsets", {}).items():
+        table.add_row(Text(f"{name}, {part['clips']:,} clips apart", style="bold cyan"))
+        for task, figures in tasks_of(part).items():
+            words = Text(f"  {task} {FIGURES['top1'][0]}, {figures['clips']:,} clips")
+            shown = value("top1", figures["top1"]), Text(interval("top1", figures), style="dim")
+            table.add_row(words, *shown, "")
     title = Text(f"{split_name(metrics['split'])}, {metrics['clips']:,} clips", style="bold")
     return Group(title, table, Text("\n".join(notes), style="dim"))

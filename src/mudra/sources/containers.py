@@ -31,14 +31,19 @@ _STRICT = {"hevc": {"err_detect": "explode"}}
 DECODER_ERRORS = (av.FFmpegError, OSError, ValueError, OverflowError)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Video:
-    """An open video file, standing at its first packet."""
+    """An open video file, standing at its first packet.
+
+    Attributes:
+        origin: time stamp of the first frame that is shown, once somebody has looked; see `index`.
+    """
 
     place: str
     container: InputContainer
     stream: VideoStream
     structure: Structure
+    origin: int | None = None
 
     @property
     def declared(self) -> int | None:

@@ -119,7 +119,9 @@ def read_index(video: Video, start: float | None, stop: float | None, limits: Li
     ):
         raise Doubt
     if start:
-        index = Index(origin=_origin(video), sought=True)
+        if video.origin is None:
+            video.origin = _origin(video)
+        index = Index(origin=video.origin, sought=True)
         packets = _from_key_before(video, index.origin + int(start / video.tick))
     else:
         index = Index(origin=0, sought=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mudra.sources.index import Doubt, read_index
 from mudra.sources.limits import DEFAULT_LIMITS, Limits, named
 from mudra.sources.moments import check_bounds, picked, regular_times, window
 from mudra.sources.pixels import Album
+from mudra.sources.shelf import SHELF
 from mudra.types import Choose, Stream
 
 
@@ -47,7 +49,7 @@ class VideoSource:
         """
         check_bounds(self.start, self.stop, named(self.path))
         try:
-            with opened(self.path, self.limits, self.threads) as video:
+            with self._opened() as video:
                 index = read_index(video, self.start, self.stop, self.limits)
                 times = video.seconds(index.shown(), index.origin)
         except Doubt:
@@ -93,9 +95,13 @@ class VideoSource:
             declared=video.declared,
         )
 
+    def _opened(self) -> AbstractContextManager[Video]:
+        """The video; one that has to be sought anyway stays open for its next segment."""
+        return (SHELF.lent if self.start else opened)(self.path, self.limits, self.threads)
+
     def _read_indexed(self, choose: Choose) -> Stream:
         """Read by the packets' word, checked."""
-        with opened(self.path, self.limits, self.threads) as video:
+        with self._opened() as video:
             index = read_index(video, self.start, self.stop, self.limits)
             stamps = index.shown()
             times = video.seconds(stamps, index.origin)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 from torch import nn
@@ -129,17 +130,24 @@ def table_of(manifest: Manifest, scores: dict[str, np.ndarray]) -> PredictionTab
         },
         start=np.asarray(starts) if windows else None,
         stop=np.asarray(stops) if windows else None,
+        subsets=manifest.subsets,
     )
 
 
-def quick_scores(table: PredictionTable) -> tuple[float, dict[str, float]]:
-    """Mean loss over the tasks, and top-1 by task: what an epoch is judged by."""
+def quick_scores(
+    table: PredictionTable, task_weights: Mapping[str, float] = MappingProxyType({})
+) -> tuple[float, dict[str, float]]:
+    """Loss, and top-1 by task: what an epoch is judged by.
+
+    Args:
+        task_weights: as the training adds up its tasks' losses (1 where none is said), so that both are of one kind.
+    """
     losses, top1 = [], {}
     for task, scores in table.tasks.items():
         known = scores.truth != UNLABELLED
         if not known.any():
             continue
         truth, logs = scores.truth[known], scores.log_probabilities[known]
-        losses.append(-float(logs[np.arange(len(truth)), truth].mean()))
+        losses.append(-float(logs[np.arange(len(truth)), truth].mean()) * task_weights.get(task, 1.0))
         top1[task] = float((logs.argmax(1) == truth).mean())
-    return (float(np.mean(losses)) if losses else float("nan")), top1
+    return (sum(losses) if losses else float("nan")), top1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -117,11 +118,31 @@ def record(run: RunFolder, split: str, table: PredictionTable, say: Say) -> None
         return
     found = metrics.summarise(table, split)
     metrics.write_metrics(run.metrics(split), found)
-    for task, figures in found["tasks"].items():
-        low, high = figures["intervals"]["top1"]
-        say(
-            f"{split} {task}: top-1 {figures['top1']:.1%} [{low:.1%}, {high:.1%}] over {figures['clips']} clips"
-        )
+    for name, part in {"": found, **found.get("subsets", {})}.items():
+        for task, figures in metrics.tasks_of(part).items():
+            if figures["top1"] is not None:
+                say(f"{split} {task}{f', {name}' if name else ''}: {_top1(figures)}")
+    _compare_train_with_val(run, say)
+
+
+def _top1(figures: Mapping[str, Any]) -> str:
+    bounds = figures["intervals"].get("top1")
+    interval = f" [{bounds[0]:.1%}, {bounds[1]:.1%}]" if bounds else ""
+    return f"top-1 {figures['top1']:.1%}{interval} over {figures['clips']} clips"
+
+
+def _compare_train_with_val(run: RunFolder, say: Say) -> None:
+    """Write the overfitting gap into the metrics of val, where train has some too."""
+    places = [run.metrics(split) for split in ("train", "val")]
+    if not all(place.is_file() for place in places):
+        return
+    train, val = map(metrics.read_metrics, places)
+    gaps = metrics.overfitting_gap(train, val)
+    if gaps == val.get("overfitting_gap", {}):
+        return
+    metrics.write_metrics(places[1], {**val, "overfitting_gap": gaps})
+    told = (f"{task} {100 * gap['top1']:+.1f} points" for task, gap in gaps.items())
+    say(f"overfitting gap, top-1 of train less that of val: {', '.join(told)}")
 
 
 def weights_of(run: RunFolder, checkpoint: str | None) -> Path:

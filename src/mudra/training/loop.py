@@ -268,7 +268,8 @@ class Trainer:
         """Loss and top-1 on the validation clips, with averaged weights where they are kept."""
         assert self.validation is not None
         with self.averaged():
-            return quick_scores(self.validation.predict(self.model, self.progress, self.stop_if_asked))
+            table = self.validation.predict(self.model, self.progress, self.stop_if_asked)
+            return quick_scores(table, self.recipe.loss.task_weights)
 
     def averaged(self) -> AbstractContextManager[None]:
         """The model has the averaged weights inside this block, where they are kept."""

@@ -70,9 +70,14 @@ A recogniser made by mudra from the recipe `{name}`.
 import mudra
 
 recognizer = mudra.load("FOLDER")
-print(recognizer.predict("clip.mp4").label)
+{example}
 ```
 """
+
+EXAMPLE_OF_ONE = 'print(recognizer.predict("clip.mp4").label)'
+EXAMPLE_OF_SEVERAL = """\
+for task, ranked in recognizer.predict("clip.mp4").tasks.items():
+    print(task, ranked[0].name, ranked[0].probability)"""
 
 
 @dataclass(frozen=True)
@@ -314,7 +319,7 @@ def card(recipe: Recipe, bundle: Bundle, trainer: Trainer) -> str:
     tasks = "\n".join(f"- {task}: {', '.join(names)}" for task, names in bundle.tasks.items())
     shapes = ", ".join(f"{name} {list(shape)}" for name, shape in bundle.preprocessing.inputs.items())
     judged = (
-        f"best of validation, top-1 {trainer.counters.best_score:.1%}"
+        f"best of validation, {'mean ' if len(bundle.tasks) > 1 else ''}top-1 {trainer.counters.best_score:.1%}"
         if trainer.chosen_step == trainer.counters.best_step
         else "the last"
     )
@@ -325,6 +330,7 @@ def card(recipe: Recipe, bundle: Bundle, trainer: Trainer) -> str:
         parameters=count_parameters(trainer.model),
         clips=len(trainer.clips.manifest),
         judged=judged,
+        example=EXAMPLE_OF_SEVERAL if len(bundle.tasks) > 1 else EXAMPLE_OF_ONE,
     )
 
 
