@@ -1,11 +1,12 @@
 """The keypoint transformer's blocks against torch's nn.TransformerEncoder: training steps, in turns, in one run.
 
-    python benchmarks/keypoint_transformer.py [--size sign large skeleton] [--precision fp32 bf16] [--out FILE.md]
+    python benchmarks/keypoint_transformer.py [--size sign] [--precision fp32 medium bf16] [--out FILE.md]
 
 Blocks alone, at equal width, depth, heads, hidden width, tokens, batch and dropout (of attention weights too): torch's
 are pre-norm with GELU and batch first, as ours are, which have rotary phases besides. A step is forward and backward.
-Each size is measured without and with clips of different lengths (masks), without and with dropout. Times are CPU
-seconds of the process, medians over turns; the ratio is what counts (above 1: ours is quicker).
+Each size is measured without and with clips of different lengths (masks), without and with dropout; `medium` is fp32
+with the recipes' `train.matmul: medium`. Times are CPU seconds of the process, medians over turns; the ratios are what
+counts (above 1: ours is quicker): to torch's blocks under the same switches, and to them in plain fp32.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +26,8 @@ from torch import Tensor, nn
 from mudra.models.keypoint_transformer import Block, KeypointTransformerSettings, sight
 from mudra.models.layers import rotary_phases
 from reading import versions
+
+PRECISIONS = ("fp32", "medium", "bf16")
 
 
 class Size(NamedTuple):
@@ -82,14 +86,21 @@ class Theirs(nn.Module):
         return y_BTD
 
 
+def described(size: Size, name: str) -> str:
+    """A size in words."""
+    return f"{name}: " + ", ".join(f"{key} {value}" for key, value in size._asdict().items())
+
+
 def seconds(step: Callable[[], None]) -> float:
     began = time.process_time()
     step()
     return time.process_time() - began
 
 
-def compare(size: Size, dropout: float, masked: bool, precision: str, repeats: int) -> tuple[float, float]:
-    """Median seconds of a training step: ours, theirs."""
+def compare(
+    size: Size, dropout: float, masked: bool, precisions: list[str], repeats: int
+) -> dict[str, tuple[float, float]]:
+    """Median seconds of a training step by precision: ours, theirs. All take turns."""
     torch.manual_seed(0)
     models = [Ours(size, dropout).train(), Theirs(size, dropout).train()]
     x_BTD = torch.randn(size.batch, size.frames, size.width)
@@ -97,15 +108,22 @@ def compare(size: Size, dropout: float, masked: bool, precision: str, repeats: i
     lengths = torch.randint(shortest, size.frames + 1, (size.batch,))
     there_BT = torch.arange(size.frames) < lengths[:, None]
 
-    def step(model: nn.Module) -> None:
+    def step(model: nn.Module, precision: str) -> None:
+        torch.set_float32_matmul_precision("medium" if precision == "medium" else "highest")
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             loss = model(x_BTD, there_BT).square().mean()
         loss.backward()
         model.zero_grad()
 
-    taken = [[seconds(lambda model=model: step(model)) for model in models] for _ in range(repeats + 1)][1:]
-    ours, theirs = (statistics.median(times) for times in zip(*taken, strict=True))
-    return ours, theirs
+    taken: dict[str, list[list[float]]] = {precision: [] for precision in precisions}
+    for _ in range(repeats + 1):
+        for precision, turns in taken.items():
+            turns.append([seconds(lambda model=model: step(model, precision)) for model in models])  # noqa: B023
+    medians = {
+        precision: [statistics.median(times) for times in zip(*turns[1:], strict=True)]
+        for precision, turns in taken.items()
+    }
+    return {precision: (ours, theirs) for precision, (ours, theirs) in medians.items()}
 
 
 def main() -> None:
@@ -113,7 +131,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32"])
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--dropout", nargs="+", type=float, default=[0.0, 0.1])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
@@ -122,22 +140,23 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     lines = [
         f"{versions()['cpu']}, {arguments.threads} of them used; torch {torch.__version__}, "
-        f"Python {platform.python_version()}",
+        f"Python {platform.python_version()}. "
+        + "; ".join(described(SIZES[name], name) for name in arguments.size)
+        + f". Medians of {arguments.repeats} turns.",
         "",
-        "| size | precision | dropout | lengths | ours, ms | nn.TransformerEncoder, ms | ratio |",
-        "|---|---|---:|---|---:|---:|---:|",
+        "| size | dropout | lengths | precision | ours, ms | nn.TransformerEncoder, ms | ratio | to its fp32 |",
+        "|---|---:|---|---|---:|---:|---:|---:|",
     ]
     print("\n".join(lines))
-    for name in arguments.size:
-        for precision in arguments.precision:
-            for dropout in arguments.dropout:
-                for masked in (False, True):
-                    ours, theirs = compare(SIZES[name], dropout, masked, precision, arguments.repeats)
-                    lines.append(
-                        f"| {name} {tuple(SIZES[name])} | {precision} | {dropout} | {'mixed' if masked else 'equal'} | "
-                        f"{ours * 1e3:.0f} | {theirs * 1e3:.0f} | {theirs / ours:.2f} |"
-                    )
-                    print(lines[-1], flush=True)
+    for name, dropout, masked in product(arguments.size, arguments.dropout, (False, True)):
+        found = compare(SIZES[name], dropout, masked, arguments.precision, arguments.repeats)
+        for precision, (ours, theirs) in found.items():
+            plain = f"{found['fp32'][1] / ours:.2f}" if "fp32" in found else ""
+            lines.append(
+                f"| {name} | {dropout} | {'mixed' if masked else 'equal'} | {precision} | "
+                f"{ours * 1e3:.0f} | {theirs * 1e3:.0f} | {theirs / ours:.2f} | {plain} |"
+            )
+            print(lines[-1], flush=True)
     if arguments.out is not None:
         heading = f"`python benchmarks/keypoint_transformer.py`: {__doc__.splitlines()[0]}\n\n"
         arguments.out.write_text(heading + "\n".join(lines) + "\n", "utf-8")

@@ -37,6 +37,7 @@ from mudra.models.layers import (
     SelfAttention,
     SwiGLU,
     TaskHeads,
+    eager_on_cpu,
     require_heads_divide,
     rotary_phases,
     start_scaled,
@@ -345,6 +346,9 @@ class KeypointTransformer(nn.Module):
         if points_BTKC.ndim == 3:  # a series: each channel is a point on a line
             points_BTKC = points_BTKC[..., None]
         there_BT = ~points_BTKC.isnan().any(-1).all(-1)
+        if eager_on_cpu(points_BTKC):  # elsewhere it would have to be waited for
+            longest = int(there_BT.any(0).nonzero().amax()) + 1 if there_BT.any() else 1
+            points_BTKC, there_BT = points_BTKC[:, :longest], there_BT[:, :longest]
         first_T = torch.arange(points_BTKC.shape[1], device=points_BTKC.device) == 0
         there_BT = there_BT | (first_T & ~there_BT.any(1, keepdim=True))  # a clip without any point
         looks = self.look(points_BTKC)

@@ -20,10 +20,13 @@ THETA = 100.0  # slowest turn: clips have tens to hundreds of frames, not thousa
 AttentionMethod = Literal["auto", "plain", "fused"]
 Phases = tuple[Tensor, Tensor]  # cosine and sine of each position's angles, [L, E / 2]
 
-# Below this many positions the fused kernel's own cost exceeds what it saves by not writing the scores down.
-# Forward and backward on one Xeon core, time of plain / fused: 0.9 at 8 positions, 1.1 at 16, 1.0 at 37,
-# 1.2 at 65, 1.1 at 197, 1.8 at 1,569 (benchmarks/attention.py). On a GPU the fused kernel is always taken.
+# Below so many positions the fused kernel's own cost exceeds what it saves by not writing the scores down. Time of
+# plain / fused, forward and backward on one core (benchmarks/attention.py): in fp32 on a Xeon 0.9 at 8 positions, 1.1
+# at 16, 1.0 at 37, 1.2 at 65, 1.1 at 197, 1.8 at 1,569. Where the kernel's many small products are slow, on an EPYC:
+# in bf16 0.2 at 48 positions, 0.3 at 128, 0.5 at 600, 0.9 at 1,569; in fp32 with matmul: medium 0.2, 0.5, 0.7 and 1.4.
+# On a GPU the fused kernel is always taken.
 FUSED_FROM_ON_CPU = 16
+FUSED_FROM_ON_CPU_WHERE_SLOW = 1024
 GPU_GRID_LIMIT = 65_535  # CUDA starts no kernel with more groups or heads than this
 
 
@@ -59,7 +62,13 @@ def attend(
 def _fastest(k_GHLE: Tensor, dropout: float) -> AttentionMethod:
     if k_GHLE.device.type == "cuda":
         return "fused" if max(k_GHLE.shape[:2]) <= GPU_GRID_LIMIT else "plain"
-    return "plain" if dropout or k_GHLE.shape[2] < FUSED_FROM_ON_CPU else "fused"
+    if dropout:
+        return "plain"
+    slow = k_GHLE.dtype in (torch.bfloat16, torch.float16) or (
+        eager_on_cpu(k_GHLE) and torch.get_float32_matmul_precision() == "medium"
+    )
+    start = FUSED_FROM_ON_CPU_WHERE_SLOW if slow else FUSED_FROM_ON_CPU
+    return "plain" if k_GHLE.shape[2] < start else "fused"
 
 
 class SelfAttention(nn.Module):
@@ -118,10 +127,12 @@ class SelfAttention(nn.Module):
         size = x.shape[-1] // self.heads
         if keep is None:
             parts = self.qkv(x).view(*x.shape[:2], -1, 3, size)
-            q, k, v = parts.unbind(3)
-            if phases is not None:
+            if phases is None:
+                q, k, v = parts.unbind(3)
+            else:
                 cos, sin = (part[:, None, None] for part in phases)
-                q, k = turned(parts[:, :, :, :2], cos, sin).unbind(3)
+                both, last = parts.split((2, 1), 3)  # not by slices, whose gradients are filled up with zeros
+                (q, k), v = turned(both, cos, sin).unbind(3), last[:, :, :, 0]
         else:
             (q,) = self._rows(x[:, :keep], slice(0, 1), size)
             k, v = self._rows(x, slice(1, 3), size)
