@@ -41,6 +41,7 @@ STOPS, FILES, RANKS, TRAINING = (
 SERIES, STREAMS = "tests/test_series.py", "tests/test_streams.py"
 POINTS, KEYPOINTS = "tests/test_points.py", "models/keypoint_transformer.py"
 EMBEDDING, HIERARCHY = "models/part_embedding.py", "tests/test_keypoint_hierarchy.py"
+LAYERS = "models/layers.py"
 SHOW = "tests/test_show.py"
 PREPARED, ALTERED = "tests/test_point_preparation.py", "tests/test_point_augment.py"
 LANDMARKS = "tests/test_landmarks.py"
@@ -252,8 +253,24 @@ MUTANTS = [
     Mutant("hierarchy: all scales are the mean", KEYPOINTS, "(span_S1 + 1) * count_B11 / scale",
            "count_B11 + 0 * span_S1", HIERARCHY, "scales or spans"),
     Mutant("hierarchy: the second hand looks at what the first became", EMBEDDING,
-           "to_other(patches[other], patches[one], seen[one])", "to_other(patches[other], grown[one], seen[one])",
+           "to_other(other_GPE, x_GPE, seen_GP)", "to_other(other_GPE, grown[one], seen_GP)",
            HIERARCHY, "was_before"),
+    Mutant("hierarchy: every so-manyth frame is counted from the first of the file", KEYPOINTS,
+           "(away_TT % stride == 0)", "(place_T % stride == 0)", HIERARCHY, "padding or sparse"),
+    Mutant("hierarchy: a part answers with what the others told it", KEYPOINTS,
+           "self.embed.vectors(parts)", "self.embed.vectors(self.embed.crossed(parts))", HIERARCHY, "before_it_saw"),
+    Mutant("hierarchy: a batch is cut to its shortest clip", KEYPOINTS,
+           "there_BT.any(0).nonzero().amax()", "there_BT.all(0).nonzero().amax()", HIERARCHY, "longest_clip"),
+    Mutant("layers: what is dropped inside an MLP is not made up for", LAYERS,
+           "linear.weight / (1 - _rounded(rate))", "linear.weight", "tests/test_model_layers.py", "inside_an_mlp"),
+    Mutant("layers: all four of a draw are dropped together", LAYERS,
+           "-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)",
+           "-(-x.numel() // 4), dtype=torch.int64).random_(0, 2**16).mul_(0x0001000100010001)",
+           "tests/test_model_layers.py", "neighbours_are"),
+    Mutant("layers: values are turned and keys are not", LAYERS,
+           "(q, k), v = turned(both, cos, sin).unbind(3), last[:, :, :, 0]",
+           "(q, v), k = turned(both, cos, sin).unbind(3), last[:, :, :, 0]",
+           "tests/test_model_layers.py", "never_values"),
     Mutant("hierarchy: an unseen part is a mean of nothing", EMBEDDING,
            "torch.where(count_G1 > 0, mean, self.missing)", "mean", HIERARCHY, "learnt_vector"),
     Mutant("hierarchy: inner answers are given outside training", KEYPOINTS,

@@ -188,6 +188,28 @@ def test_a_part_answers_before_it_saw_the_others() -> None:
     assert changed == {"label", "label/part:right_hand"}
 
 
+def test_a_batch_is_cut_to_its_longest_clip() -> None:
+    network = model()
+    seen: list[int] = []
+    network.blocks[0].register_forward_hook(lambda _module, _inputs, output: seen.append(output.shape[1]))
+    points = clips(frames=12)
+    points[0, 5:], points[1, 9:] = NAN, NAN
+    answer(network, points)
+    answer(network, torch.full_like(points, NAN))
+    assert seen == [9, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {**PARTS, "attention": "sparse", "auxiliary": [1], "mlp": "swiglu"}])
+def test_a_compiler_sees_the_whole_network(options: dict[str, Any]) -> None:
+    network = model(**options, dropout=0.1, layer_drop=0.1)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    points = clips(unseen=0.3)
+    torch.testing.assert_close(answer(compiled, points), answer(network, points), rtol=0, atol=1e-10)
+    sum(logits.sum() for logits in compiled.train()({"points": points}).values()).backward()
+    assert all(weight.grad is not None for weight in network.parameters())
+
+
 def test_a_dropped_layer_still_has_gradients() -> None:
     network = model(layer_drop=0.9).train()
     network({"points": clips()})["label"].sum().backward()

@@ -44,6 +44,16 @@ PARTS = {
     "pooling": ["mean", "max", "attention", "multiscale"],
     "classifier": [12],
 }
+EVERYTHING = {
+    **PARTS,
+    "auxiliary": [1, 2],
+    "part_heads": True,
+    "dropout": 0.1,
+    "attention_dropout": 0.1,
+    "head_dropout": 0.1,
+    "drop_path": 0.1,
+    "layer_drop": 0.1,
+}
 CLASSES = {"verb": 5, "noun": 3}
 CATALOGUE = {
     "timesformer, token per frame": Tiny("timesformer", TIMESFORMER, VIDEO),
@@ -69,6 +79,10 @@ CATALOGUE = {
         POINTS,
     ),
     "keypoint transformer, parts": Tiny("keypoint_transformer", PARTS, {"points": (12, 9, 2)}),
+    "keypoint transformer, everything": Tiny("keypoint_transformer", EVERYTHING, {"points": (12, 9, 2)}),
+    "keypoint transformer, a series in parts": Tiny(
+        "keypoint_transformer", {**KEYPOINTS, "embedding": "parts", "patch": 2}, {"series": (6, 5)}
+    ),
     "keypoint transformer, positions alone": Tiny(
         "keypoint_transformer",
         {**KEYPOINTS, "differences": 0, "kernel": 1},
@@ -93,6 +107,11 @@ def make(tiny: Tiny) -> Any:
     return kind(settings, tiny.inputs, CLASSES)
 
 
+def calm(tiny: Tiny) -> Tiny:
+    """The same without anything random."""
+    return tiny._replace(settings={key: value for key, value in tiny.settings.items() if "drop" not in key})
+
+
 def clips(tiny: Tiny, count: int = 3, seed: int = 1) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     drawn = {name: torch.randn(count, *shape, generator=generator) for name, shape in tiny.inputs.items()}
@@ -105,6 +124,7 @@ def clips(tiny: Tiny, count: int = 3, seed: int = 1) -> dict[str, Tensor]:
             points[:, 3, :5], points[:, 4, 5:] = torch.nan, torch.nan
     if "series" in drawn:
         drawn["series"][:, 2, 1:3] = torch.nan
+        drawn["series"][-1] = torch.nan  # a recording of nothing
     return drawn
 
 
@@ -124,7 +144,7 @@ def test_logits_have_one_row_per_clip_and_one_column_per_class(tiny: Tiny) -> No
 
 
 def test_gradients_reach_every_parameter(tiny: Tiny) -> None:
-    model = build(tiny)
+    model = build(calm(tiny)).train()  # a model may have answers that it gives in training alone
     sum(logits.square().sum() for logits in model(clips(tiny)).values()).backward()
     silent = [
         name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()
@@ -177,16 +197,25 @@ def test_a_clip_is_judged_without_its_batch_mates(tiny: Tiny) -> None:
 
 def test_training_and_evaluation_see_one_network(tiny: Tiny) -> None:
     """Without anything random, train mode answers as evaluation does: no statistics of the batch."""
-    calm = {key: value for key, value in tiny.settings.items() if "dropout" not in key}
-    model = build(tiny._replace(settings=calm))
+    model = build(calm(tiny))
     evaluated = model(clips(tiny))
-    for task, logits in model.train()(clips(tiny)).items():
-        torch.testing.assert_close(logits, evaluated[task])
+    trained = model.train()(clips(tiny))
+    for task, logits in evaluated.items():
+        torch.testing.assert_close(trained[task], logits)
+
+
+def test_what_a_model_says_in_training_alone_belongs_to_a_task(tiny: Tiny) -> None:
+    """`task/aux1` and the like: as many classes as the task."""
+    said = build(tiny).train()({name: values[:2] for name, values in clips(tiny).items()})
+    assert list(said)[: len(CLASSES)] == list(CLASSES)
+    assert {name: tuple(row.shape) for name, row in said.items()} == {
+        name: (2, CLASSES[name.partition("/")[0]]) for name in said
+    }
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-20, 1e4])
 def test_extreme_inputs_give_finite_logits_and_gradients(tiny: Tiny, scale: float) -> None:
-    model = build(tiny)
+    model = build(calm(tiny)).train()
     logits = model({name: values * scale for name, values in clips(tiny).items()})
     sum(row.square().mean() for row in logits.values()).backward()
     assert all(row.isfinite().all() for row in logits.values())
@@ -251,7 +280,9 @@ def test_an_unknown_stream_is_told_in_one_line(tiny: Tiny) -> None:
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize(("classes", "word"), [({}, "task"), ({"a.b": 3}, "a.b"), ({"a": 0}, "0 classes")])
+@pytest.mark.parametrize(
+    ("classes", "word"), [({}, "task"), ({"a.b": 3}, "a.b"), ({"a/b": 3}, "a/b"), ({"a": 0}, "0 classes")]
+)
 def test_impossible_tasks_are_told_in_one_line(tiny: Tiny, classes: dict[str, int], word: str) -> None:
     kind = kind_class("model", tiny.kind, "test")
     settings = parse(kind.Settings, {"kind": tiny.kind, **tiny.settings}, "test")
@@ -263,7 +294,7 @@ def test_impossible_tasks_are_told_in_one_line(tiny: Tiny, classes: dict[str, in
 def test_a_task_may_be_called_like_a_method_of_a_module(tiny: Tiny) -> None:
     kind = kind_class("model", tiny.kind, "test")
     settings = parse(kind.Settings, {"kind": tiny.kind, **tiny.settings}, "test")
-    model = kind(settings, tiny.inputs, {"type": 2, "keys": 3, "half": 4})
+    model = kind(settings, tiny.inputs, {"type": 2, "keys": 3, "half": 4}).eval()
     assert {task: row.shape[1] for task, row in model(clips(tiny)).items()} == {
         "type": 2,
         "keys": 3,
