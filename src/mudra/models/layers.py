@@ -23,7 +23,7 @@ Phases = tuple[Tensor, Tensor]  # cosine and sine of each position's angles, [L,
 # Below so many positions the fused kernel's own cost exceeds what it saves by not writing the scores down. Time of
 # plain / fused, forward and backward on one core (benchmarks/attention.py): in fp32 on a Xeon 0.9 at 8 positions, 1.1
 # at 16, 1.0 at 37, 1.2 at 65, 1.1 at 197, 1.8 at 1,569. Where the kernel's many small products are slow, on an EPYC:
-# in bf16 0.2 at 48 positions, 0.3 at 128, 0.5 at 600, 0.9 at 1,569; in fp32 with matmul: medium 0.2, 0.5, 0.7 and 1.4.
+# in bf16 0.2 at 48 positions, 0.3 at 128, 0.5 at 600, 0.8 at 1,569; in fp32 with matmul: medium 0.1, 0.4, 1.0 and 1.5.
 # On a GPU the fused kernel is always taken.
 FUSED_FROM_ON_CPU = 16
 FUSED_FROM_ON_CPU_WHERE_SLOW = 1024
