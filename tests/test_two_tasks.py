@@ -35,9 +35,8 @@ def test_the_validation_loss_adds_up_as_the_training_loss_does(run: RunFolder) -
         (row,) = [row for row in csv.DictReader(file) if row["split"] == "val"]
     tasks = read_metrics(run.metrics("val"))["tasks"]
     expected = sum(weight * tasks[task]["loss"] for task, weight in WEIGHTS.items())
-    assert float(row["loss"]) == pytest.approx(
-        expected, rel=1e-4
-    )  # of the one epoch, whose weights were kept
+    # of the one epoch, whose weights were kept
+    assert float(row["loss"]) == pytest.approx(expected, rel=1e-4)
 
 
 def test_every_task_and_the_action_are_told(run: RunFolder, said: list[str]) -> None:

@@ -2,7 +2,8 @@
 costs as much CPU as decoding a second of it.
 
 What is kept is the open file and its index, never a decoded frame: a reader that gets an open video seeks to the key
-frame before its segment and starts the decoder anew, as it does in a video just opened, so it gets the same pixels.
+frame before its segment, as it does in a video just opened; seeking also starts the decoder anew, so that it gets the
+same pixels.
 """
 
 from __future__ import annotations
@@ -88,9 +89,7 @@ class Shelf:
                 self._kept.popitem()[1].closing.close()
 
     def _take(self, key: Key) -> _Kept | None:
-        if (
-            self._process != os.getpid()
-        ):  # forked: the files' positions are shared with the parent, so open them anew
+        if self._process != os.getpid():  # a fork shares its files' positions with its parent: open them anew
             self._lock, self._process = threading.Lock(), os.getpid()
             self.close()
         with self._lock:
@@ -104,9 +103,6 @@ class Shelf:
         if kept.video.origin is None or kept.frames < LEAST_FRAMES:
             kept.closing.close()
             return
-        context = kept.video.stream.codec_context
-        context.flush_buffers()
-        context.skip_frame = "DEFAULT"
         with self._lock:
             twin = self._kept.pop(key, None)  # of another thread, which read the same video meanwhile
             if twin is not None:
