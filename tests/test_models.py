@@ -143,6 +143,14 @@ def test_logits_have_one_row_per_clip_and_one_column_per_class(tiny: Tiny) -> No
     assert {task: tuple(row.shape) for task, row in logits.items()} == {"verb": (3, 5), "noun": (3, 3)}
 
 
+def test_a_model_tells_what_its_classifiers_read(tiny: Tiny) -> None:
+    """So it can be the trunk of another model: a vector a clip, as wide as it says."""
+    model: Any = build(tiny)
+    features_BD = model.features(clips(tiny))
+    assert tuple(features_BD.shape) == (3, model.feature_width)
+    assert all(torch.equal(row, model.heads(features_BD)[task]) for task, row in model(clips(tiny)).items())
+
+
 def test_gradients_reach_every_parameter(tiny: Tiny) -> None:
     model = build(calm(tiny)).train()  # a model may have answers that it gives in training alone
     sum(logits.square().sum() for logits in model(clips(tiny)).values()).backward()

@@ -612,7 +612,9 @@ def test_positions_follow_the_recipe_and_that_is_said(saved: Path) -> None:
     assert "positions" not in said.partition("\n")[0]
     theirs = from_transformers(saved).model
     video = draw(2, 6, 3, 32, 32)
-    torch.testing.assert_close(model.eval().features(video), theirs.eval().features(video))
+    torch.testing.assert_close(
+        model.eval().features({"video": video}), theirs.eval().features({"video": video})
+    )
 
 
 def test_temporal_parts_that_a_model_does_not_have_are_left_out_and_said(saved: Path) -> None:
@@ -633,7 +635,9 @@ def test_temporal_parts_that_a_model_does_not_have_are_left_out_and_said(saved: 
     blind = TimeSformer(settings, {"video": (4, 3, SIDE, SIDE)}, {"label": 2})
     blind.load_state_dict({name: x for name, x in model.state_dict().items() if "temporal" not in name})
     # retention starts closed: at first the hybrid sees what the published spatial layers see
-    torch.testing.assert_close(model.eval().features(video), blind.eval().features(video))
+    torch.testing.assert_close(
+        model.eval().features({"video": video}), blind.eval().features({"video": video})
+    )
 
 
 def test_weights_that_mean_something_else_are_refused(saved: Path, published: Path) -> None:

@@ -216,8 +216,8 @@ def test_mean_pooling_reads_every_token_of_the_last_layer(token: str) -> None:
     averaged.load_state_dict(model.state_dict())
     block, video = averaged.blocks[0], draw(2, 4, 3, 16, 24)
     every_token = averaged.norm(block(averaged.embed(video), 4)).mean(1)
-    torch.testing.assert_close(averaged.features(video), every_token)
-    assert not torch.allclose(model.features(video), every_token)
+    torch.testing.assert_close(averaged.features({"video": video}), every_token)
+    assert not torch.allclose(model.features({"video": video}), every_token)
 
 
 def test_the_temporal_branch_starts_closed_with_its_second_layer() -> None:

@@ -327,6 +327,7 @@ class KeypointTransformer(nn.Module):
             Block(settings, settings.drop_path * index / steps) for index in range(blocks)
         )
         self.readout = Readout(settings)
+        self.feature_width = self.readout.width
         self.heads = Classifier(self.readout.width, settings.classifier, classes, settings.head_dropout)
         self.auxiliary = nn.ModuleList(TaskHeads(width, classes) for _ in settings.auxiliary)
         self.part_names = list(parts) if settings.part_heads else []
@@ -338,10 +339,14 @@ class KeypointTransformer(nn.Module):
                 nn.init.normal_(weight, std=0.1)
 
     def forward(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        features_BD, inner = self.features(streams[self.stream])
+        features_BD, inner = self.watch(streams[self.stream])
         return self.heads(features_BD) | inner
 
-    def features(self, points_BTKC: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def features(self, streams: Mapping[str, Tensor]) -> Tensor:
+        """What the classifiers read: [B, feature_width]."""
+        return self.watch(streams[self.stream])[0]
+
+    def watch(self, points_BTKC: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """What the classifiers read [B, D], and in training the answers of inner layers."""
         if points_BTKC.ndim == 3:  # a series: each channel is a point on a line
             points_BTKC = points_BTKC[..., None]

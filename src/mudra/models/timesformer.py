@@ -310,6 +310,7 @@ class TimeSformer(nn.Module):
             make_block(settings, settings.drop_path * index / steps) for index in range(settings.depth)
         )
         self.norm = nn.LayerNorm(settings.width, settings.norm_eps)
+        self.feature_width = settings.width
         self.heads = TaskHeads(settings.width, classes, settings.head_dropout)
         self.apply(start_small if settings.init == "vit" else start_scaled)
         if settings.init == "scaled":
@@ -321,10 +322,11 @@ class TimeSformer(nn.Module):
                 module.start_closed()
 
     def forward(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return self.heads(self.features(streams["video"]))
+        return self.heads(self.features(streams))
 
-    def features(self, video_BTCHW: Tensor) -> Tensor:
-        """What the classifiers read: [B, T, C, H, W] -> [B, D]."""
+    def features(self, streams: Mapping[str, Tensor]) -> Tensor:
+        """What the classifiers read: {"video": [B, T, C, H, W]} -> [B, feature_width]."""
+        video_BTCHW = streams["video"]
         require_video(video_BTCHW, self.channels, self.settings.patch)
         frames, class_tokens = video_BTCHW.shape[1], 1
         x_BLD = self.embed(video_BTCHW)
