@@ -1,0 +1,41 @@
+"""What the commands share: their common arguments, and how they speak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+RecipeName = Annotated[
+    str, typer.Argument(help="A recipe's name (see `mudra recipes`) or a YAML file.", metavar="RECIPE")
+]
+RunPath = Annotated[Path, typer.Argument(help="A folder that `mudra train` made.", metavar="RUN")]
+Location = Annotated[
+    str, typer.Argument(help="A folder of clips, or name:folder such as jester:/data.", metavar="DATA")
+]
+DataOption = Annotated[
+    str | None, typer.Option("--data", help="A folder of clips, or name:folder such as jester:/data/jester.")
+]
+
+
+def say(line: str) -> None:
+    """One line of progress; stdout is left to results."""
+    typer.echo(line, err=True)
+
+
+def show(renderable: Any) -> None:
+    """Print a table or page to stdout."""
+    from rich.console import Console
+
+    Console().print(renderable)
+
+
+def manifest_at(location: str) -> Any:
+    """The clips of DATA, read as they stand: no recipe's tasks or held-out share applies."""
+    from mudra.datasets.opening import read_location
+
+    manifest = read_location(location)
+    for note in manifest.notes:
+        say(note)
+    return manifest
