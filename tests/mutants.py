@@ -53,6 +53,7 @@ SAVED, TEAM = "training/checkpoints.py", "training/ranks.py"
 EPIC, EPICS, SHELF, SHELVES = (
     "datasets/epic100.py", "tests/test_epic100.py", "sources/shelf.py", "tests/test_shelf.py",
 )  # fmt: skip
+COMPARED = "tests/test_comparison.py"
 SUBMISSION, SUBMISSIONS = "predictions/submissions/epic.py", "tests/test_submissions.py"
 
 MUTANTS = [
@@ -452,7 +453,15 @@ MUTANTS = [
     Mutant("slovo: a hand's number is taken for its side", "datasets/slovo_hands.py",
            "            seen.sort(key=lambda hand: float(hand[0, 0]))\n", "", "tests/test_slovo_hands.py",
            "farther_left"),
-    Mutant("names: a letter that the output lacks ends the command", "cli.py",
+    Mutant("compare: rows are compared as they stand", "predictions/alignment.py",
+           "sorted(range(len(table)), key=table.clips.__getitem__)", "range(len(table))", COMPARED),
+    Mutant("compare: an interval draws clips where there are groups", "predictions/comparison.py",
+           "unit, units, over = drawn_units(groups)", 'unit, units, over = drawn_units([""] * len(groups))', COMPARED),
+    Mutant("compare: many pairs are tested as if each were alone", "predictions/comparison.py",
+           "np.arange(len(order), 0, -1)", "1", COMPARED),
+    Mutant("compare: memory is of all that was ever alive", "models/counting.py",
+           "self.now -= size", "pass", "tests/test_models.py", "memory"),
+    Mutant("names: a letter that the output lacks ends the command", "cli/__init__.py",
            "    _speak_all_letters()\n    arguments", "    arguments", SLOVO, "letter"),
 ]  # fmt: skip
 

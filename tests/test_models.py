@@ -1,6 +1,7 @@
 """The contract that every model of the catalogue keeps, each tried at a tiny size."""
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from mudra.errors import ModelError
 from mudra.models import count_parameters, flops
+from mudra.models.counting import peak_memory
 from mudra.recipe import KINDS, kind_class
 from mudra.settings import parse
 
@@ -265,6 +267,25 @@ def test_counting_leaves_the_model_as_it_was(tiny: Tiny) -> None:
     flops(model, tiny.inputs)
     assert model.training
     assert not any(weight.is_meta for weight in model.parameters())
+
+
+def test_memory_is_known_without_weights(tiny: Tiny) -> None:
+    """At least the weights and the clip; the same wherever the model lies."""
+    with torch.device("meta"):
+        ghost = make(tiny)
+    least = 4 * (count_parameters(ghost, trainable=False) + sum(math.prod(s) for s in tiny.inputs.values()))
+    assert peak_memory(ghost, tiny.inputs) == peak_memory(build(tiny), tiny.inputs) > least
+
+
+def test_memory_counts_what_is_alive_at_once() -> None:
+    """Of a chain of ten layers two results at a time, not ten."""
+
+    class Chain(nn.Sequential):
+        def forward(self, streams: Mapping[str, Tensor]) -> Tensor:
+            return super().forward(streams["x"])
+
+    chain = Chain(*[nn.Linear(10, 10, bias=False) for _ in range(10)])
+    assert peak_memory(chain, {"x": (1000, 10)}) == 4 * (10 * 100 + 10_000 + 2 * 10_000)
 
 
 def test_frozen_parameters_are_not_counted_as_trainable(tiny: Tiny) -> None:

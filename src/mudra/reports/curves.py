@@ -69,6 +69,24 @@ def read_log(path: Path) -> TrainingLog:
     )
 
 
+def last_gap(log: TrainingLog, column: str) -> float | None:
+    """How much better train looks than validation in the last epoch: above 0 is overfitting. None where unknown.
+
+    Args:
+        column: `loss`, or a task's `<task>/top1`.
+    """
+    steps, seen = log.curve("train", column)
+    at, unseen = log.curve("val", column)
+    if not steps.size or not at.size:
+        return None
+    before = at[-2] if at.size > 1 else -np.inf
+    last = seen[(steps > before) & (steps <= at[-1])]
+    if not last.size:
+        return None
+    gap = last.mean() - unseen[-1]
+    return float(-gap if column == "loss" else gap)
+
+
 def _number(text: str | None) -> float:
     try:
         return float(text or "nan")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from mudra.predictions import overfitting_gap, tasks_of
 from mudra.reports import charts, curves, markup, wording
 from mudra.reports.contents import RunContents
@@ -224,17 +222,10 @@ def _gap(contents: RunContents) -> str:
 def _gap_in_log(log: curves.TrainingLog) -> list[str]:
     items = []
     for column, title in [("loss", "loss")] + [(f"{task}/top1", f"{task} top-1") for task in log.tasks]:
-        steps, seen = log.curve("train", column)
-        at, unseen = log.curve("val", column)
-        if not steps.size or not at.size:
-            continue
-        before = at[-2] if at.size > 1 else -np.inf
-        last = seen[(steps > before) & (steps <= at[-1])]
-        if not last.size:
-            continue
-        apart = unseen[-1] - last.mean() if column == "loss" else last.mean() - unseen[-1]
-        told = f"{apart:+.3f}" if column == "loss" else f"{100 * apart:+.1f} points"
-        items.append(f"<li><b>{markup.text(title)}</b>: {told}</li>")
+        apart = curves.last_gap(log, column)
+        if apart is not None:
+            told = f"{apart:+.3f}" if column == "loss" else f"{100 * apart:+.1f} points"
+            items.append(f"<li><b>{markup.text(title)}</b>: {told}</li>")
     return items
 
 
@@ -255,7 +246,7 @@ def settings(contents: RunContents) -> str:
         parts.append(f'<section id="recipe"><h2>Recipe</h2>{markup.recipe(contents.recipe)}</section>')
     if contents.environment is not None:
         rows = [
-            [(markup.text(key), None), (markup.text(what), None)] for key, what in _flat(contents.environment)
+            [(markup.text(key), None), (markup.text(what), None)] for key, what in flat(contents.environment)
         ]
         shown = markup.table(
             [("what", "text"), ("value", "text")], rows, caption="Environment of the training"
@@ -264,12 +255,12 @@ def settings(contents: RunContents) -> str:
     return "".join(parts)
 
 
-def _flat(tree: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+def flat(tree: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
     """Nested values as dotted keys, empty ones left out."""
     found: list[tuple[str, str]] = []
     for key, what in tree.items():
         if isinstance(what, Mapping):
-            found += _flat(what, f"{before}{key}.")
+            found += flat(what, f"{before}{key}.")
         elif isinstance(what, list):
             found += [(before + key, ", ".join(map(str, what)))] if what else []
         elif what not in (None, ""):

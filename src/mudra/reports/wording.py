@@ -82,3 +82,24 @@ def file_name(words: str) -> str:
     'wave_clip_1'
     """
     return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in words)
+
+
+def count(number: float) -> str:
+    """A large count, short.
+
+    >>> count(950), count(19_321_371)
+    ('950', '19.3 M')
+    """
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {letter}"
+    return f"{number:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """A short time.
+
+    >>> duration(0.00213), duration(1.5)
+    ('2.13 ms', '1.5 s')
+    """
+    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
