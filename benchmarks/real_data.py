@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,9 @@ def forest(
 ) -> PredictionTable:
     """What ExtraTrees says of the clips of `table`."""
     task, scores = next(iter(table.tasks.items()))
-    trees = ExtraTreesClassifier(500, random_state=0).fit(past, trained.targets(task))
+    with warnings.catch_warnings():  # many classes of few clips are no regression
+        warnings.filterwarnings("ignore", message="The number of unique classes")
+        trees = ExtraTreesClassifier(500, random_state=0).fit(past, trained.targets(task))
     chances = np.full((len(table), len(scores.classes)), 1e-6, np.float32)
     chances[:, trees.classes_] += trees.predict_proba(future).astype(np.float32)
     logs = np.log(chances / chances.sum(1, keepdims=True)).astype(np.float32)
