@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from mudra.cli.common import DataOption, RecipeName, RunPath, say, show
+from mudra.cli.common import DataOption, RecipeName, RunPath, report_of, say, show
 from mudra.errors import UsageError
 from mudra.progress import Screen
 
-if TYPE_CHECKING:
-    from mudra.training.run_folder import RunFolder
+SlurmOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slurm",
+        help="Submit to SLURM: time=12h,partition=gpu,gpus=4,nodes=2, or a YAML file of such settings; may be repeated.",
+        metavar="KEY=VALUE,...",
+    ),
+]
 
 
 def train(
@@ -45,18 +50,29 @@ def train(
             metavar="group|K",
         ),
     ] = None,
+    slurm: SlurmOption = None,
 ) -> None:
-    """Train a recipe, judge it, and write a report. Under torchrun, on several GPUs or processes."""
+    """Train a recipe, judge it, and write a report. Under torchrun or srun, on several GPUs or processes."""
     from mudra import recipe as recipes
+    from mudra.training.ranks import started_by
     from mudra.training.stops import seconds
     from mudra.training.train import train as run_training
 
     if resume and out is None:
         raise UsageError("--resume: say which run with --out.")
     loaded = recipes.load(recipe, [*(overrides or ()), *_folds(folds)])
-    if out is None and "RANK" in os.environ:
+    rank = started_by().get("RANK")
+    if out is None and rank is not None:
         raise UsageError("several processes: say into which run they train with --out.")
     folder = out or _new_folder(Path("runs") / loaded.name)
+    limit = None if time_limit is None else seconds(time_limit)
+    if slurm:
+        from mudra.slurm import Training, read, submit_training
+
+        wanted = Training(loaded, data, folder.resolve(), resume, init_from, limit)
+        for line in submit_training(wanted, read(slurm)):
+            say(line)
+        return
     with Screen() as screen:
         run = run_training(
             loaded,
@@ -64,12 +80,12 @@ def train(
             folder,
             resume=resume,
             init_from=init_from,
-            time_limit=None if time_limit is None else seconds(time_limit),
+            time_limit=limit,
             say=screen.say,
             progress=screen.progress,
         )
-    if int(os.environ.get("RANK", "0")) == 0 and run.read_status().get("state") == "done":
-        _report(run, data)
+    if int(rank or "0") == 0 and run.read_status().get("state") == "done":
+        report_of(run, data)
 
 
 def evaluate(
@@ -122,7 +138,7 @@ def evaluate(
         from mudra.reports import summary
 
         show(summary(read_metrics(target.metrics(split))))
-    _report(target, location)
+    report_of(target, location)
     if wanted is not None:
         written = wanted.write(read(target.predictions(split)), split, target.path / "submissions")
         say(f"submission: {written}")
@@ -158,11 +174,3 @@ def _folds(wanted: str | None) -> list[str]:
     if not wanted.isdecimal() or int(wanted) < 2:
         raise UsageError(f"--folds: found {wanted!r}; expected `group` or a number of folds from 2.")
     return [f"data.folds={{count: {int(wanted)}}}"]
-
-
-def _report(run: RunFolder, location: str | None) -> None:
-    """Write report.html with pictures of the hardest clips, and say where it is."""
-    from mudra.reports.report import write_report
-    from mudra.reports.thumbnails import thumbnails_of
-
-    say(f"report: {write_report(run.path, thumbnails=thumbnails_of(run, location))}")

@@ -11,7 +11,7 @@ from typing import Any
 
 from mudra.errors import UsageError
 
-SIGNALS = tuple(name for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+SIGNALS = tuple(name for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 
@@ -47,6 +47,15 @@ class StopRequests:
         if not self._reason and self._deadline is not None and time.monotonic() >= self._deadline:
             self._reason = f"the time limit of {self._limit:g} s"
         return self._reason
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until the time limit; None where there is none."""
+        return None if self._deadline is None else max(self._deadline - time.monotonic(), 0.001)
+
+    def ask(self, reason: str) -> None:
+        """Ask for the stop from within this process, from any thread."""
+        self._reason = self._reason or reason
 
     def _heard(self, number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from mudra.errors import (
     MudraError,
     NonFiniteError,
     OutputError,
+    PrunedError,
     StoppedError,
 )
 from mudra.models import count_parameters
@@ -33,7 +34,7 @@ from mudra.recipe import Recipe
 from mudra.training import checkpoints
 from mudra.training.hardware import environment
 from mudra.training.judging import evaluator_for, judge_splits, record
-from mudra.training.loop import Trainer
+from mudra.training.loop import Hear, Trainer
 from mudra.training.measuring import measure, read_scales, write_scales
 from mudra.training.ranks import LostError, Team, join
 from mudra.training.resuming import (
@@ -88,6 +89,7 @@ class Session:
     stops: StopRequests
     say: Say
     progress: Progress
+    hear: Hear | None = None
 
 
 def train(
@@ -98,28 +100,36 @@ def train(
     resume: bool = False,
     init_from: str | Path | None = None,
     time_limit: float | None = None,
+    stops: StopRequests | None = None,
+    hear: Hear | None = None,
+    alone: bool = False,
     say: Say = print,
     progress: Progress = silent,
 ) -> RunFolder:
     """Train a recipe into a run folder and judge it on the splits that the data has.
 
-    Under `torchrun` every process calls it; they train together, and the first one writes and talks.
+    Under `torchrun` or `srun` every process calls it; they train together, and the first one writes and talks.
 
     Args:
         data: what `--data` takes; None reads the recipe's own data set.
         resume: go on from the newest whole checkpoint in `out`.
         init_from: in place of the recipe's `train.init_from`. A resumed run keeps what it began with.
         time_limit: seconds after which the training stops at a step, with everything saved.
+        stops: who asks for stops, in place of signals and `time_limit`; the caller has entered it.
+        hear: told of each epoch that validation judged; may raise PrunedError.
+        alone: whatever processes were started together, this one trains by itself.
     Raises:
+        PrunedError: `hear` gave the training up; everything is saved.
         StoppedError: a signal or the time limit asked for it; everything is saved.
         MudraError: with the exit code that the command ends with.
     """
     run = RunFolder(out)
-    with StopRequests(time_limit) as stops, join(recipe.train.device) as team, ExitStack() as stack:
+    asked = StopRequests(time_limit) if stops is None else nullcontext(stops)
+    with asked as stops, join(recipe.train.device, alone=alone) as team, ExitStack() as stack:
         team.agree(lambda: stack.enter_context(run.locked()))
         if not team.leads:
             say, progress = _unheard, silent
-        session = Session(team, stops, say, progress)
+        session = Session(team, stops, say, progress, hear)
         resume = resume or team.agree(lambda: restarted(run))
         if resume and (reason := team.agree(lambda: ended(run))):
             say(reason)
@@ -232,6 +242,10 @@ def _told_in_status(run: RunFolder, team: Team) -> Iterator[None]:
         if team.leads:
             run.status("stopped", run.last_step, problem.exit_code, str(problem))
         raise
+    except PrunedError as problem:
+        if team.leads:
+            run.status("pruned", run.last_step, problem.exit_code, str(problem))
+        raise
     except MudraError as problem:
         with suppress(OutputError):  # the full disk that ended the work may not take this either
             run.status("failed", run.last_step, problem.exit_code, str(problem))
@@ -291,6 +305,7 @@ def build_trainer(
         facts=facts,
         say=say,
         progress=session.progress,
+        hear=session.hear,
     )
 
 
