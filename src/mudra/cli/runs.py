@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mudra.recipe import Recipe
 
 from mudra.cli.common import DataOption, RecipeName, RunPath, report_of, say, show
 from mudra.errors import UsageError
@@ -15,7 +19,7 @@ SlurmOption = Annotated[
     list[str] | None,
     typer.Option(
         "--slurm",
-        help="Submit to SLURM: time=12h,partition=gpu,gpus=4,nodes=2, or a YAML file of such settings; may be repeated.",
+        help="Submit to SLURM: time=12h,partition=gpu,gpus=4,nodes=2, or a YAML file of them; may be repeated.",
         metavar="KEY=VALUE,...",
     ),
 ]
@@ -56,36 +60,64 @@ def train(
     from mudra import recipe as recipes
     from mudra.training.ranks import started_by
     from mudra.training.stops import seconds
-    from mudra.training.train import train as run_training
 
     if resume and out is None:
         raise UsageError("--resume: say which run with --out.")
     loaded = recipes.load(recipe, [*(overrides or ()), *_folds(folds)])
-    rank = started_by().get("RANK")
-    if out is None and rank is not None:
+    if out is None and "RANK" in started_by():
         raise UsageError("several processes: say into which run they train with --out.")
     folder = out or _new_folder(Path("runs") / loaded.name)
     limit = None if time_limit is None else seconds(time_limit)
-    if slurm:
-        from mudra.slurm import Training, read, submit_training
-
-        wanted = Training(loaded, data, folder.resolve(), resume, init_from, limit)
-        for line in submit_training(wanted, read(slurm)):
-            say(line)
+    wanted = Training(loaded, data, folder.resolve() if slurm else folder, resume, init_from, limit)
+    if not slurm:
+        wanted()
         return
-    with Screen() as screen:
-        run = run_training(
-            loaded,
-            data,
-            folder,
-            resume=resume,
-            init_from=init_from,
-            time_limit=limit,
-            say=screen.say,
-            progress=screen.progress,
-        )
-    if int(rank or "0") == 0 and run.read_status().get("state") == "done":
-        report_of(run, data)
+    from mudra.slurm import read, submit, watching
+    from mudra.training.run_folder import JOBS, RunFolder
+
+    settings = read(slurm)
+    if RunFolder(folder).begun and not resume:
+        raise UsageError(f"{folder}: it is there already; choose another --out, or go on with --resume.")
+    for line in watching(folder / JOBS, submit(wanted, settings, wanted.out / JOBS, loaded.name)):
+        say(line)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What `mudra train` does, here or as a job: the recipe as it was read when the command was given."""
+
+    recipe: Recipe
+    data: str | None
+    out: Path
+    resume: bool
+    init_from: str | None
+    limit: float | None
+
+    def __call__(self) -> None:
+        """Train, and write the report."""
+        from mudra.training.ranks import started_by
+        from mudra.training.train import train as run_training
+
+        with Screen() as screen:
+            run = run_training(
+                self.recipe,
+                self.data,
+                self.out,
+                resume=self.resume,
+                init_from=self.init_from,
+                time_limit=self.limit,
+                say=screen.say,
+                progress=screen.progress,
+            )
+        if int(started_by().get("RANK", "0")) == 0 and run.read_status().get("state") == "done":
+            report_of(run, self.data)
+
+    def place(self) -> int:
+        """The last step that is saved; -1 before there is a run."""
+        from mudra.training.run_folder import RunFolder
+
+        run = RunFolder(self.out)
+        return run.last_step if run.begun else -1
 
 
 def evaluate(

@@ -28,7 +28,8 @@ def epochs_figure(figure_class: Any, found: Standing) -> Any:
         best = row is found.best
         colour = light("first" if best else "faint")
         axes.plot(epochs, values, color=colour, alpha=1 if best else 0.55, linewidth=2.4 if best else 1.2,
-                  marker="o" if len(epochs) == 1 else "", label=f"trial {row.number}, the best" if best else None)  # fmt: skip
+                  marker="o" if len(epochs) == 1 else "",
+                  label=f"trial {row.number}, the best" if best else None)  # fmt: skip
         if row.state in ("pruned", "failed"):
             axes.plot(epochs[-1:], values[-1:], "x", color=light("second"), markersize=5)
     axes.set_xlabel("epoch")
@@ -54,7 +55,9 @@ def setting_figures(figure_class: Any, found: Standing) -> Iterator[tuple[str, A
         axes.scatter(places, [row.value for row in done], 34, color=light("first"), alpha=0.75, linewidth=0)
         best = found.best
         if best is not None:
-            axes.scatter([scale.at(best)], [best.value], 90, facecolors="none", edgecolors=light("second"), linewidth=2)
+            axes.scatter(
+                [scale.at(best)], [best.value], 90, facecolors="none", edgecolors=light("second"), linewidth=2
+            )
         axes.set_title(short(name))
         axes.set_xticks(scale.ticks, scale.labels)
         axes.set_xlim(-0.08, 1.08)
@@ -64,7 +67,7 @@ def setting_figures(figure_class: Any, found: Standing) -> Iterator[tuple[str, A
 
 
 def parallel_figure(figure_class: Any, found: Standing) -> Any:
-    """Trials as lines through their settings, which stand side by side, to the figure that ranks; None for one setting."""
+    """Trials as lines through their settings, side by side, to the figure that ranks; None for one setting."""
     done = [row for row in found.rows if row.value is not None]
     scales = [scale for name in found.plan.columns if (scale := Scale.of(name, done)) is not None]
     values = [row.value for row in done if row.value is not None]
@@ -82,7 +85,9 @@ def parallel_figure(figure_class: Any, found: Standing) -> Any:
     for place, scale in enumerate(scales):
         axes.axvline(place, color=light("line"), linewidth=1, zorder=0)
         for height, label in zip(scale.ticks, scale.labels, strict=True):
-            axes.text(place - 0.04, height, label, ha="right", va="center", fontsize=7.5, color=light("muted"))
+            axes.text(
+                place - 0.04, height, label, ha="right", va="center", fontsize=7.5, color=light("muted")
+            )
     axes.axvline(len(scales), color=light("line"), linewidth=1, zorder=0)
     for height, value in ((0, low), (1, high)):
         axes.text(len(scales) + 0.05, height, _value(found.plan.study.rank, value), va="center", fontsize=8)

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SHARES = {name for name, (_, _, share) in FIGURES.items() if share} | {"gap"}
-STATES = {"done": "", "pruned": "dim", "failed": "red", "running": "cyan", "stopped": "yellow", "waiting": "dim"}
+STATES = {
+    "done": "",
+    "pruned": "dim",
+    "failed": "red",
+    "running": "cyan",
+    "stopped": "yellow",
+    "waiting": "dim",
+}
 
 
 def study_table(found: Standing) -> RenderableType:
@@ -56,7 +63,9 @@ def write_study(found: Standing, out: Path) -> Path:
         body, entries = [_trials(found, out)], [("trials", "Trials")]
         for anchor, title, drawn, below in _pictures(found, figure_class):
             entries.append((anchor, title))
-            body.append(f'<section id="{anchor}"><h2>{markup.text(title)}</h2>{drawn}<p class="sub">{below}</p></section>')
+            body.append(
+                f'<section id="{anchor}"><h2>{markup.text(title)}</h2>{drawn}<p class="sub">{below}</p></section>'
+            )
     entries.append(("study", "Study"))
     body.append(_how(found))
     filled = page.fill(
@@ -111,16 +120,27 @@ def _lead(found: Standing, out: Path) -> str:
     if best is None:
         return "<p>No trial has ended well yet.</p>"
     rank = found.plan.study.rank
-    settings = ", ".join(f"{markup.name(name)} {markup.text(setting(value))}" for name, value in best.settings.items())
-    told = f"<p>Trial {best.number} is best: {markup.text(rank)} <strong>{figure(rank, best.value)}</strong> on validation, with {settings}.</p>"
+    settings = ", ".join(
+        f"{markup.name(name)} {markup.text(setting(value))}" for name, value in best.settings.items()
+    )
+    told = (
+        f"<p>Trial {best.number} is best: {markup.text(rank)} <strong>{figure(rank, best.value)}</strong> on "
+        f"validation, with {settings}.</p>"
+    )
+    tested = _tested(out / f"trial-{best.number:03d}" / "metrics" / "test.json")
+    return told + (f"<p>On test, which chose nothing, its top-1 is {tested}.</p>" if tested else "")
+
+
+def _tested(path: Path) -> str:
+    """Top-1 of each task on test, "" where the run is not here or its data has no test."""
     try:
-        tested = read_json(out / f"trial-{best.number:03d}" / "metrics" / "test.json")["tasks"]
-        figures = ", ".join(
-            f"{markup.name(task)} {percent(values['top1'])}" for task, values in tested.items() if values.get("top1") is not None
-        )
+        tasks = read_json(path)["tasks"]
     except (OSError, ValueError, KeyError, TypeError):
-        figures = ""
-    return told + (f"<p>On test, which chose nothing, its top-1 is {figures}.</p>" if figures else "")
+        return ""
+    shown = {task: figures.get("top1") for task, figures in tasks.items()}
+    return ", ".join(
+        f"{markup.name(task)} {percent(top1)}" for task, top1 in shown.items() if top1 is not None
+    )
 
 
 def _facts(found: Standing) -> str:
@@ -130,7 +150,9 @@ def _facts(found: Standing) -> str:
         told["sampler"] = f"{study.sampler}, seed {study.seed}"
     if study.pruner:
         told["pruner"] = study.pruner.kind
-    pairs = "".join(f"<div><dt>{name}</dt><dd>{markup.text(value)}</dd></div>" for name, value in told.items())
+    pairs = "".join(
+        f"<div><dt>{name}</dt><dd>{markup.text(value)}</dd></div>" for name, value in told.items()
+    )
     return f'<dl class="facts">{pairs}</dl>'
 
 
@@ -147,8 +169,14 @@ def _trials(found: Standing, out: Path) -> str:
     headings += [(name, "number") for name in [*found.figures, *found.plan.columns, "epochs"]]
     rows = [_cells(found, row, out) for row in found.rows]
     table = markup.table(headings, rows, caption="Trials and their figures of validation", sortable=True)
-    gap = ' <b>gap</b> is top-1 of training less that of validation, in points.' if "gap" in found.figures else ""
-    return f'<section id="trials"><h2>Trials</h2>{table}<p class="sub">Figures of validation.{gap}</p></section>'
+    gap = (
+        " <b>gap</b> is top-1 of training less that of validation, in points."
+        if "gap" in found.figures
+        else ""
+    )
+    return (
+        f'<section id="trials"><h2>Trials</h2>{table}<p class="sub">Figures of validation.{gap}</p></section>'
+    )
 
 
 def _cells(found: Standing, row: Row, out: Path) -> list[tuple[str, Any]]:
@@ -157,10 +185,10 @@ def _cells(found: Standing, row: Row, out: Path) -> list[tuple[str, Any]]:
     number = f'<a href="{report}">{row.number}</a>' if (out / report).is_file() else str(row.number)
     state = "<b>best</b>" if row is found.best else markup.text(row.state)
     shown = [(markup.text(figure(name, cells[name])), _key(cells[name])) for name in found.figures]
-    settings = [
-        (markup.text(setting(row.settings.get(name))), _key(row.settings.get(name))) for name in found.plan.columns
-    ]
-    return [(number, row.number), (state, ORDER.index(row.state)), *shown, *settings, (str(cells["epochs"]), cells["epochs"])]
+    values = {name: row.settings.get(name) for name in found.plan.columns}
+    settings = [(markup.text(setting(value)), _key(value)) for value in values.values()]
+    epochs = cells["epochs"]
+    return [(number, row.number), (state, ORDER.index(row.state)), *shown, *settings, (str(epochs), epochs)]
 
 
 def _key(value: Any) -> Any:
@@ -172,27 +200,34 @@ def _pictures(found: Standing, figure_class: Any) -> list[tuple[str, str, str, s
     drawn = []
     by_epoch = study_charts.epochs_figure(figure_class, found)
     if by_epoch is not None:
-        svg = charts.to_svg(by_epoch, "Validation by epoch, a line a trial")
-        drawn.append(("curves", "Learning curves", markup.figure(svg, wide=True),
-                      "A line a trial, the best one in colour. Trials that were pruned or failed end with a cross."))  # fmt: skip
-    if found.best is not None and sum(row.value is not None for row in found.rows) > 1:
+        shown = markup.figure(charts.to_svg(by_epoch, "Validation by epoch, a line a trial"), wide=True)
+        below = "A line a trial, the best one in colour. Trials that were pruned or failed end with a cross."
+        drawn.append(("curves", "Learning curves", shown, below))
+    if sum(row.value is not None for row in found.rows) > 1:
         panels = "".join(
             markup.figure(charts.to_svg(picture, f"The ranking figure by {name}"))
             for name, picture in study_charts.setting_figures(figure_class, found)
         )
         if panels:
-            drawn.append(("settings", "By setting", f'<div class="panels">{panels}</div>',
-                          "A dot a trial. Other settings differ as well, so a dot's height is not one setting's doing."))  # fmt: skip
+            below = (
+                "A dot a trial. Other settings differ as well, so a dot's height is not one setting's doing."
+            )
+            drawn.append(("settings", "By setting", f'<div class="panels">{panels}</div>', below))
         parallel = study_charts.parallel_figure(figure_class, found)
         if parallel is not None:
-            svg = charts.to_svg(parallel, "Trials as lines through their settings")
-            drawn.append(("parallel", "Trials through their settings", markup.figure(svg, wide=True),
-                          "A line a trial; the stronger the colour, the better it ranks."))  # fmt: skip
+            shown = markup.figure(
+                charts.to_svg(parallel, "Trials as lines through their settings"), wide=True
+            )
+            below = "A line a trial; the stronger the colour, the better it ranks."
+            drawn.append(("parallel", "Trials through their settings", shown, below))
     if found.importances:
-        svg = charts.to_svg(study_charts.importance_figure(figure_class, found.importances), "Importance of each setting")
-        drawn.append(("importance", "Importance", markup.figure(svg),
-                      "The share of the differences between trials that each setting explains (fANOVA: Hutter et al. "
-                      "2014). Few trials give a rough guess."))  # fmt: skip
+        bars = study_charts.importance_figure(figure_class, found.importances)
+        shown = markup.figure(charts.to_svg(bars, "Importance of each setting"))
+        below = (
+            "The share of the differences between trials that each setting explains (fANOVA: Hutter et al. 2014). "
+            "Few trials give a rough guess."
+        )
+        drawn.append(("importance", "Importance", shown, below))
     return drawn
 
 

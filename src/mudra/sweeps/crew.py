@@ -66,7 +66,9 @@ def crew(words: Sequence[str], workers: int, say: Say) -> None:
         raise StoppedError(f"stopped by {stops.reason}; run the same command again to go on.", stops.reason)
     failed = [code for code in codes if code]
     if failed:
-        problem = CrewError("a worker failed; its message above tells why. Run the same command again to go on.")
+        problem = CrewError(
+            "a worker failed; its message above tells why. Run the same command again to go on."
+        )
         problem.exit_code = max(failed) if max(failed) > 0 else 1
         raise problem
 

@@ -12,7 +12,6 @@ from typing import Any
 from mudra.files import replace_file
 from mudra.sweeps.claims import Claims
 from mudra.sweeps.database import Database
-from mudra.sweeps.storage import Trials
 from mudra.sweeps.study import Plan
 from mudra.sweeps.worker import Sweep
 
@@ -64,9 +63,13 @@ class Standing:
     def figures(self) -> list[str]:
         """Names of the figures that the trials have, the ranking one first."""
         named = [name for row in self.rows for name in row.figures]
-        known = [name for name in dict.fromkeys([self.plan.study.rank, *named])]
+        known = list(dict.fromkeys([self.plan.study.rank, *named]))
         one_task = len([name for name in known if name.endswith("/top1")]) == 1 and "top1" in known
-        return [name for name in known if not (one_task and name.endswith("/top1") and name != self.plan.study.rank)]
+        return [
+            name
+            for name in known
+            if not (one_task and name.endswith("/top1") and name != self.plan.study.rank)
+        ]
 
     def count(self, state: str) -> int:
         """How many trials stand so."""
@@ -123,6 +126,4 @@ def write_table(found: Standing, path: Path) -> None:
 def _owned(database: Database, sweep: Sweep) -> set[int]:
     """Trials that somebody has, as far as one look can tell."""
     claims = Claims(database, sweep.name)
-    return {
-        number for number in range(1, sweep.plan.trials + 1) if claims.alive(number) is not False
-    }
+    return {number for number in range(1, sweep.plan.trials + 1) if claims.alive(number) is not False}

@@ -104,7 +104,9 @@ class Trials:
                 trial.report(value, epoch)
             return self.plan.study.pruner is not None and bool(trial.should_prune())
 
-    def end(self, trial: optuna.Trial, state: str, value: float | None, figures: Mapping[str, Any], reason: str) -> None:
+    def end(
+        self, trial: optuna.Trial, state: str, value: float | None, figures: Mapping[str, Any], reason: str
+    ) -> None:
         """Write down how a trial ended, once and for all: done, pruned or failed."""
         from optuna.trial import TrialState
 
@@ -167,7 +169,9 @@ class Trials:
         part = self.plan.study.space[name]
         if not isinstance(part, Range):
             values = {json.dumps(_plain(value)): value for value in part.choices}
-            return values[json.dumps(trial.suggest_categorical(name, [_plain(value) for value in part.choices]))]
+            return values[
+                json.dumps(trial.suggest_categorical(name, [_plain(value) for value in part.choices]))
+            ]
         if isinstance(part.low, int) and isinstance(part.high, int):
             return trial.suggest_int(name, part.low, part.high, log=part.log, step=int(part.step or 1))
         return trial.suggest_float(name, part.low, part.high, log=part.log, step=part.step)

@@ -9,14 +9,13 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
 from mudra import recipe as recipes
-from mudra.errors import RecipeError, did_you_mean
+from mudra.errors import RecipeError
 from mudra.recipe import Recipe
 from mudra.sections import Count, Positive
 from mudra.settings import Settings, parse
@@ -107,7 +106,9 @@ class Study(Settings):
     def _says_one_thing(self) -> Self:
         said = [name for name in ("configurations", "grid", "space") if getattr(self, name)]
         if len(said) != 1:
-            raise ValueError(f"expected one of configurations, grid and space, found {', '.join(said) or 'none'}")
+            raise ValueError(
+                f"expected one of configurations, grid and space, found {', '.join(said) or 'none'}"
+            )
         if bool(self.space) != (self.budget is not None):
             raise ValueError("a space needs a budget of trials, and nothing else takes one")
         task, slash, figure = self.rank.rpartition("/")
@@ -136,7 +137,9 @@ class Plan:
         """The settings of each trial in turn; none where a sampler draws them."""
         if self.study.grid:
             names = list(self.study.grid)
-            return [dict(zip(names, row, strict=True)) for row in itertools.product(*self.study.grid.values())]
+            return [
+                dict(zip(names, row, strict=True)) for row in itertools.product(*self.study.grid.values())
+            ]
         return self.study.configurations
 
     @property
@@ -173,7 +176,9 @@ class Plan:
             recipe = self._told(where, settings)
             text = json.dumps(recipe.tree(), sort_keys=True)
             if text in seen:
-                raise RecipeError(f"{where}: it is trial {seen[text]} again. Let each differ from the others.")
+                raise RecipeError(
+                    f"{where}: it is trial {seen[text]} again. Let each differ from the others."
+                )
             seen[text] = number
         for settings in _corners(self.study.space):
             self._told(f"{self.place}, space", settings)

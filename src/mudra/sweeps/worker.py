@@ -19,7 +19,6 @@ from mudra.errors import (
     BusyError,
     DataError,
     ModelError,
-    MudraError,
     NonFiniteError,
     PrunedError,
     RecipeError,
@@ -80,7 +79,9 @@ class Sweep:
             OutputError: the folder or the database cannot be written.
         """
         tree = {name: value for name, value in self.plan.tree().items() if value not in (None, [], {})}
-        text = f"# The study {self.plan.name}. Go on with it: mudra sweep FILE --out FOLDER\n" + write_yaml(tree)
+        text = f"# The study {self.plan.name}. Go on with it: mudra sweep FILE --out FOLDER\n" + write_yaml(
+            tree
+        )
         database = Database(self.storage or of_folder(made(self.out)))
         trials = Trials(self.plan, database, self.name, self.plan.recipe(_first(self.plan)).train.epochs)
         if not (self.out / "study.yaml").is_file():
@@ -129,7 +130,9 @@ def next_trial(plan: Plan, claims: Claims, trials: Trials, stops: StopRequests) 
     """
     while True:
         if stops.reason:
-            raise StoppedError(f"stopped between trials by {stops.reason}. Run the same command again.", stops.reason)
+            raise StoppedError(
+                f"stopped between trials by {stops.reason}. Run the same command again.", stops.reason
+            )
         done = ended(trials)
         left = [number for number in range(1, plan.trials + 1) if number not in done]
         for number in left:
@@ -145,7 +148,9 @@ def next_trial(plan: Plan, claims: Claims, trials: Trials, stops: StopRequests) 
 class Attempt:
     """A worker's go at a trial that it has claimed."""
 
-    def __init__(self, sweep: Sweep, claims: Claims, trials: Trials, number: int, stops: StopRequests) -> None:
+    def __init__(
+        self, sweep: Sweep, claims: Claims, trials: Trials, number: int, stops: StopRequests
+    ) -> None:
         self.sweep, self.claims, self.trials, self.number = sweep, claims, trials, number
         self.run = sweep.run(number)
         self.asked = stops
@@ -226,7 +231,9 @@ class Attempt:
         if state == "done":
             recipe = self.run.read_recipe()
             metrics = read_metrics(self.run.metrics("val"))
-            value = figure_of_run(self.sweep.plan.study.rank, metrics, recipe.loss.task_weights, self.run.path)
+            value = figure_of_run(
+                self.sweep.plan.study.rank, metrics, recipe.loss.task_weights, self.run.path
+            )
             figures = key_figures(metrics, recipe.loss.task_weights)
         else:
             self.sweep.say(f"trial {self.number}: {reason}")
@@ -258,7 +265,9 @@ def figure_of_run(rank: str, metrics: Any, task_weights: Any, place: Path) -> fl
     """
     task, _, figure = rank.rpartition("/")
     known = key_figures(metrics, task_weights) | {
-        f"{name}/{key}": value for name, figures in tasks_of(metrics).items() for key, value in figures.items()
+        f"{name}/{key}": value
+        for name, figures in tasks_of(metrics).items()
+        for key, value in figures.items()
     }
     value = known.get(rank)
     if value is None:

@@ -126,7 +126,7 @@ class RunFolder:
         exit_code: int = 0,
         reason: str = "",
     ) -> None:
-        """Tell jobs, sweeps and restarts how the run stands, and which launch of torchrun's or job of SLURM's it was."""
+        """Tell jobs, sweeps and restarts how the run stands, and which launch of torchrun's or SLURM's it was."""
         status: dict[str, Any] = {"state": state, "step": step, "exit": exit_code}
         launches = {key: os.environ.get(name, "") for key, name in LAUNCHES.values()}
         more = {"reason": reason, **launches}

@@ -64,7 +64,7 @@ class StopRequests:
         self._reason = name
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, option: str = "--time-limit") -> float:
     """A duration such as `11h30m`, `45m`, `90s` or `1d` in seconds.
 
     >>> seconds("11h30m"), seconds("8s")
@@ -76,5 +76,5 @@ def seconds(text: str) -> float:
     parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
     total = sum(float(number) * UNITS[unit] for number, unit in parts)
     if "".join(number + unit for number, unit in parts) != text or total <= 0:
-        raise UsageError(f"--time-limit: found {text!r}; expected a duration such as 11h30m, 45m or 90s.")
+        raise UsageError(f"{option}: found {text!r}; expected a duration such as 11h30m, 45m or 90s.")
     return total
