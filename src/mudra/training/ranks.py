@@ -213,9 +213,10 @@ def started_by() -> Mapping[str, str]:
     tasks = environment.get("SLURM_STEP_NUM_TASKS", "1")
     if not tasks.isdecimal() or int(tasks) < 2 or "SLURM_PROCID" not in environment:
         return environment
+    here = environment.get("SLURM_STEP_NUM_NODES") == "1"  # then no name has to be found
     step = f"{environment.get('SLURM_JOB_ID')}.{environment.get('SLURM_STEP_ID')}"
     return {
-        "MASTER_ADDR": first_host(environment.get("SLURM_STEP_NODELIST", "")) or "127.0.0.1",
+        "MASTER_ADDR": "127.0.0.1" if here else first_host(environment.get("SLURM_STEP_NODELIST", "")),
         "MASTER_PORT": str(20000 + zlib.crc32(step.encode()) % 10000),  # below those that systems give away
         **environment,
         "RANK": environment["SLURM_PROCID"],
