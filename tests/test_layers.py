@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bundle": GROUND | {"recipe", "clips"},
     "training": GROUND | {"recipe", "datasets", "clips", "models", "predictions", "bundle"},
     "sweeps": GROUND | {"sections", "recipe", "datasets", "training", "predictions"},
-    "slurm": GROUND | {"recipe", "training", "sweeps"},
+    "slurm": GROUND | {"sections", "recipe", "training"},
     "streaming": GROUND | {"bundle", "models"},
     "recognizer": GROUND | {"recipe", "sources", "clips", "models", "bundle", "streaming"},
     "reports": GROUND

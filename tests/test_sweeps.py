@@ -14,6 +14,7 @@ import torch
 from mudra.errors import BusyError, DataError, OutputError, PrunedError, RecipeError, StoppedError
 from mudra.files import write_json
 from mudra.models.layers import DropPath
+from mudra.predictions import read_metrics
 from mudra.recipe import write_yaml
 from mudra.sweeps import claims, crew, worker
 from mudra.sweeps import study as studies
@@ -326,6 +327,10 @@ def test_a_pruned_trial_is_a_run_that_says_so_and_can_be_finished_by_hand(bars, 
     assert len(trials[2].epochs) < 5
     assert status["step"] == len(trials[2].epochs)  # one step an epoch; the last one is saved
     assert (run.checkpoints / f"step-{status['step']:08d}").is_dir()
+    judged = mudra("evaluate", run.path, "--data", bars, "--split", "val", "--checkpoint", "step-1")
+    assert judged.returncode == 0, judged.stderr
+    one = read_metrics(run.metrics("val"))["tasks"]["label"]["loss"]
+    assert one == pytest.approx(trials[2].epochs[1], abs=1e-6), "another step was judged"
     train_tiny(sweep.plan.recipe({"optim.lr": 1e-9}), bars, run.path, resume=True)
     assert run.read_status()["state"] == "done"
     assert known(sweep)[2].state == "pruned"

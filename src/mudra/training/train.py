@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from mudra.bundle import Bundle, load_weights
 from mudra.clips.layouts import fingerprint
 from mudra.clips.loader import TrainingClips
 from mudra.clips.manifest import Manifest
-from mudra.clips.preprocessing import Preprocessing
 from mudra.clips.series import Scale
 from mudra.datasets.opening import folds_of, open_data
 from mudra.errors import (
@@ -35,7 +34,7 @@ from mudra.training import checkpoints
 from mudra.training.hardware import environment
 from mudra.training.judging import evaluator_for, judge_splits, record
 from mudra.training.loop import Hear, Trainer
-from mudra.training.measuring import measure, read_scales, write_scales
+from mudra.training.measuring import write_scales
 from mudra.training.ranks import LostError, Team, join
 from mudra.training.resuming import (
     ended,
@@ -46,6 +45,7 @@ from mudra.training.resuming import (
     with_start,
 )
 from mudra.training.run_folder import RunFolder
+from mudra.training.sealing import SPLIT, bundle_for
 from mudra.training.starting import start_from
 from mudra.training.stops import StopRequests
 from mudra.types import UNLABELLED
@@ -170,7 +170,7 @@ def _train_one(
         say(note)
     if resume:
         team.agree(lambda: refuse_other_recipe(run, recipe))
-    bundle = _bundle_for(recipe, manifest, run, session, resume)
+    bundle = bundle_for(recipe, manifest, run, team, session.progress, resume=resume)
     place = None
     if resume:
         place = team.agree(lambda: newest_checkpoint(run, say))
@@ -287,7 +287,7 @@ def build_trainer(
     validation = manifest.split("val")
     evaluator = evaluator_for(recipe, validation, bundle.preprocessing, team) if len(validation) else None
     facts: dict[str, Any] = {
-        "the data's split": manifest.split_hash,
+        SPLIT: manifest.split_hash,
         **{
             f"the layout of {name}": fingerprint(bundle.preprocessing.streams[name])
             for name in bundle.preprocessing.layouts
@@ -362,30 +362,6 @@ def _start(run: RunFolder, recipe: Recipe, data: str | None, scales: Mapping[str
     run.start(recipe, {**environment(recipe.train.seed), "data": place})
     write_scales(run, scales)
     run.status("running", 0)
-
-
-def _bundle_for(recipe: Recipe, manifest: Manifest, run: RunFolder, session: Session, resume: bool) -> Bundle:
-    if not len(manifest.split("train")):
-        raise DataError(f"{manifest.name}: no clip is in the split 'train'; there is nothing to learn from.")
-    preprocessing = Preprocessing(recipe.clip, manifest.streams)
-    if preprocessing.unscaled:
-
-        def scales() -> Mapping[str, Scale]:
-            found = read_scales(run, preprocessing) if resume else None
-            if found is None:
-                found = measure(preprocessing, manifest, session.progress)
-                if resume:  # it was cut before they were written
-                    write_scales(run, found)
-            return found
-
-        preprocessing = replace(preprocessing, scales=session.team.agree(scales))
-    return Bundle(
-        name=recipe.name,
-        model=bundles.fitted(recipe.model, preprocessing),
-        preprocessing=preprocessing,
-        tasks={task: manifest.tasks[task] for task in manifest.tasks},
-        split_hash=manifest.split_hash,
-    )
 
 
 def _refuse_unlabelled(train: Manifest) -> None:
