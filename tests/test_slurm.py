@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -11,9 +12,10 @@ import torch
 from mudra import slurm
 from mudra.errors import StoppedError, UsageError
 from mudra.recipe import write_yaml
-from mudra.training import ranks
+from mudra.training import ranks, resuming
 from mudra.training.run_folder import RunFolder
 from tests.command import mudra
+from tests.conftest import ROOT
 from tests.servers import slurm as cluster_in
 from tests.servers import until
 from tests.teams import together
@@ -66,9 +68,13 @@ def scontrol(*words):
     subprocess.run(["scontrol", *words], check=True, capture_output=True)
 
 
+def show_job(job):
+    shown = subprocess.run(["scontrol", "show", "job", "-o", job], check=True, capture_output=True, text=True)
+    return shown.stdout
+
+
 def facts_of(job):
-    told = subprocess.run(["scontrol", "show", "job", "-o", job], check=True, capture_output=True, text=True)
-    return dict(pair.split("=", 1) for pair in told.stdout.split() if "=" in pair)
+    return dict(pair.split("=", 1) for pair in show_job(job).split() if "=" in pair)
 
 
 def wait_for(run, job, *states, limit=90.0):
@@ -193,6 +199,82 @@ def test_jobs_of_one_sweep_share_its_trials(cluster, bars, tmp_path):
     assert [logs.count(f"trial {number} of 4") for number in range(1, 5)] == [1, 1, 1, 1]
 
 
+def script(number, changes, folder):
+    """A job script of the guide, for this small cluster."""
+    text = (ROOT / "docs" / "clusters.md").read_text()
+    block = text.split("```bash\n")[number].split("```")[0]
+    for before, after in changes.items():
+        assert before in block, before
+        block = block.replace(before, after)
+    path = folder / f"script-{number}.sh"
+    path.write_text(block)
+    return path
+
+
+def sbatch(path):
+    words = ["sbatch", "--parsable", f"--output={path.with_suffix('.log')}", path]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.slow
+def test_the_guides_script_trains_with_srun_and_queues_itself_again(cluster, bars, tmp_path, recipe):
+    run = RunFolder(tmp_path / "run")
+    changes = {
+        "--partition=gpu": "--partition=low",
+        "--nodes=2 --ntasks-per-node=4 --gpus-per-node=4 --cpus-per-task=12": "--nodes=1 --ntasks-per-node=2",
+        "mudra train jester-timesformer --data jester:/data/jester --out runs/jester": (
+            f"{sys.executable} -m mudra train {recipe} --data {bars} --out {run.path} train.epochs=40"
+        ),
+    }
+    job = sbatch(script(1, changes, tmp_path))
+    wait_for_step(run, job, 3)
+    subprocess.run(["scancel", "--batch", "--signal=USR1", job], check=True)
+    wait_for(run, job, "stopped")
+    assert "SIGUSR1" in run.read_status()["reason"]
+    start_again(job)
+    wait_for(run, job, "done")
+    assert facts_of(job)["Restarts"] == "1"
+    assert "2 processes (cpu)" in (tmp_path / "script-1.log").read_text()
+    before = tiny_recipe(train={**LONG, "epochs": 40})
+
+    def work():
+        torch.set_num_threads(1)
+        train_tiny(before, bars, tmp_path / "whole")
+
+    assert [outcome.code for outcome in together(2, work)] == [0, 0]
+    assert same_bits(run, RunFolder(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+def test_the_guides_script_sweeps_in_an_array(cluster, bars, tmp_path):
+    out = tmp_path / "out"
+    (tmp_path / "tiny.yaml").write_text(write_yaml(tiny_recipe(train={**LONG, "epochs": 30}).tree()))
+    study = tmp_path / "study.yaml"
+    study.write_text(f"recipe: {tmp_path}/tiny.yaml\ngrid: {{optim.lr: [0.001, 0.003, 0.01]}}\n")
+    changes = {
+        "--array=1-8": "--array=1-2",
+        " --gpus-per-node=1 --cpus-per-task=12": "",
+        "mudra sweep epic-phase2 --data epic100:/data/epic --out runs/phase2": (
+            f"{sys.executable} -m mudra sweep {study} --data {bars} --out {out}"
+        ),
+        "--storage postgresql+psycopg://me@dbhost/mudra": f"--storage sqlite:///{tmp_path}/shared.db",
+    }
+    job = sbatch(script(3, changes, tmp_path))
+    trial = RunFolder(out / "trial-001")
+    wait_for_step(trial, f"{job}_1", 3)
+    subprocess.run(["scancel", "--signal=USR1", job], check=True)
+    wait_for(trial, f"{job}_1", "stopped")
+    for task in (1, 2):
+        until(lambda task=task: "Restarts=1" in show_job(f"{job}_{task}"), "the second turn")
+        scontrol("update", f"JobId={job}_{task}", "StartTime=now")
+
+    def shown():
+        storage = f"sqlite:///{tmp_path}/shared.db"
+        return mudra("sweep", study, "--out", out, "--storage", storage, "--show").stdout
+
+    until(lambda: "3 trials, 3 done" in shown(), "all trials", 120)
+
+
 # --- without a cluster --------------------------------------------------------------------------
 
 
@@ -305,5 +387,19 @@ def test_a_batch_script_that_counts_tasks_is_one_process(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     for name, value in {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_JOB_ID": "12"}.items():
         monkeypatch.setenv(name, value)
+    assert "WORLD_SIZE" not in ranks.started_by()
     with ranks.join("cpu") as team:
         assert team.size == 1
+
+
+def test_a_job_that_is_started_again_knows_the_run_that_it_began(tmp_path, monkeypatch):
+    monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT", raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    run = RunFolder(tmp_path)
+    run.status("stopped", 3, 75)
+    assert not resuming.restarted(run), "the first turn of a job"
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert resuming.restarted(run)
+    assert resuming.ended(run) == "", "it was stopped in order to go on"
+    monkeypatch.setenv("SLURM_JOB_ID", "13")
+    assert not resuming.restarted(run), "another job's run"

@@ -7,15 +7,20 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
+from mudra import recipe as recipes
+from mudra.bundle import build_model, fitted
+from mudra.clips.preprocessing import Preprocessing
 from mudra.errors import BusyError, DataError, OutputError, PrunedError, RecipeError, StoppedError
 from mudra.files import write_json
 from mudra.models.layers import DropPath
 from mudra.predictions import read_metrics
 from mudra.recipe import write_yaml
+from mudra.reports.catalogue import assumed
 from mudra.sweeps import claims, crew, worker
 from mudra.sweeps import study as studies
 from mudra.sweeps.claims import Claims
@@ -217,6 +222,21 @@ def test_of_many_that_claim_at_once_one_has_it(url):
     children = [Child(claim) for _ in range(4)]
     taken = [number for child in children for number in child.wait().value[0]]
     assert sorted(taken) == list(range(12))
+
+
+def test_a_trial_is_taken_over_only_as_it_was_seen(url, monkeypatch):
+    """Between one worker's look and its statement another takes the trial over."""
+    name = f"study {time.time_ns()}"
+    assert Child(lambda: Claims(Database(url), name).take(1)).wait().value
+    slow, quick = Claims(Database(url), name), Claims(Database(url), name)
+
+    def looks(_number, _owner, _beats):
+        assert quick.take(1)
+        return False
+
+    monkeypatch.setattr(slow, "_alive", looks)
+    assert not slow.take(1)
+    assert quick._row(1)[0] == str(quick.me)
 
 
 def test_the_trial_of_a_dead_process_is_free_at_once(url):
@@ -625,6 +645,42 @@ def test_a_study_of_no_such_name_tells_the_others():
         studies.load("epic-phase")
 
 
+@pytest.mark.parametrize("name", studies.catalogue())
+def test_every_study_that_comes_with_mudra_reaches_its_recipe(name):
+    """Each of its columns changes the built model or a setting of the training."""
+    recipe = Path(recipes.find(name, "studies", "study")[1].partition("recipe: ")[2].split()[0])
+    if str(recipe) not in recipes.catalogue():
+        pytest.skip(f"its recipe {recipe} is not in the catalogue")
+    plan = studies.load(name)
+    first = reached(plan.recipe(plan.fixed[0]))
+    assert plan.trials == 8
+    for column in plan.columns:
+        other = next(row[column] for row in plan.fixed if row[column] != plan.fixed[0][column])
+        changed = reached(plan.recipe({**plan.fixed[0], column: other}))
+        assert {part for part in first if first[part] != changed[part]} == {column}
+
+
+def reached(recipe):
+    """What of a recipe's model and training the columns of the second phase should change."""
+    streams = {name: assumed(recipe, name) for name in recipe.clip.streams}
+    preprocessing = Preprocessing(recipe.clip, streams)
+    with torch.device("meta"):
+        model = build_model(
+            fitted(recipe.model, preprocessing),
+            preprocessing.inputs,
+            recipe.data.class_counts() or {"label": 10},
+        )
+    modules = list(model.modules())
+    rates = [getattr(part, "rate", getattr(part, "drop_prob", None)) for part in modules]
+    return {
+        "optim.lr": recipe.optim.lr,
+        "train.batch": recipe.train.batch,
+        "loss.label_smoothing": recipe.loss.label_smoothing,
+        "model.dropout": [part.p for part in modules if isinstance(part, torch.nn.Dropout)],
+        "model.drop_path": [rate for rate in rates if rate is not None],
+    }
+
+
 def built(recipe, data, out):
     """What the first step of a training is made of, by the column of the study that should reach it."""
     found = {}
@@ -638,7 +694,7 @@ def built(recipe, data, out):
             "train.batch": sum(len(part) for part in parts),
             "model.dropout": [part.p for part in modules if isinstance(part, torch.nn.Dropout)],
             "model.drop_path": [part.rate for part in modules if isinstance(part, DropPath)],
-            "loss.label_smoothing": float(sum(terms.sums.values())) if hasattr(terms, "sums") else repr(terms),
+            "loss.label_smoothing": float(terms.total()),
         })  # fmt: skip
         raise Seen
 
