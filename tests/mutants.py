@@ -42,6 +42,7 @@ SERIES, STREAMS = "tests/test_series.py", "tests/test_streams.py"
 POINTS, KEYPOINTS = "tests/test_points.py", "models/keypoint_transformer.py"
 EMBEDDING, HIERARCHY = "models/part_embedding.py", "tests/test_keypoint_hierarchy.py"
 LAYERS = "models/layers.py"
+SWEEPS, SLURM = "tests/test_sweeps.py", "tests/test_slurm.py"
 SHOW = "tests/test_show.py"
 PREPARED, ALTERED = "tests/test_point_preparation.py", "tests/test_point_augment.py"
 LANDMARKS = "tests/test_landmarks.py"
@@ -159,14 +160,15 @@ MUTANTS = [
            "        if not self.team.any(bool(self.stops.reason)):", "        if not self.stops.reason:",
            RANKS, "stopped_goes_on"),
     Mutant("stop: nothing is saved", LOOP,
-           "        except StoppedError:\n            self.save()\n", "        except StoppedError:\n",
+           "        except (StoppedError, PrunedError):\n            self.save()\n",
+           "        except (StoppedError, PrunedError):\n",
            STOPS, "signal"),
     Mutant("stop: the exit code says success", "errors.py", "    exit_code = 75", "    exit_code = 0", STOPS, "signal"),
     Mutant("stop: status.json is not written", "training/train.py",
            '            run.status("stopped", run.last_step, problem.exit_code, str(problem))\n', "            pass\n",
            STOPS, "signal"),
     Mutant("stop: a restart of the stopped launch goes on", "training/resuming.py",
-           '    if state == "stopped" and restarted(run):', "    if False:", RANKS, "own_launch"),
+           '    if state == "stopped" and _again("TORCHELASTIC", run):', "    if False:", RANKS, "own_launch"),
     # 15: undecodable clips
     Mutant("undecodable: evaluation passes over it", "training/evaluation.py",
            "for clip, reason in () if self.tolerant else batch.failures:", "for clip, reason in ():",
@@ -337,7 +339,7 @@ MUTANTS = [
     # series, and several streams at once
     Mutant("series: the test is measured too", "training/measuring.py",
            '    train = manifest.split("train")\n', "    train = manifest\n", SERIES, "sealed"),
-    Mutant("series: a resumed training measures anew", "training/train.py",
+    Mutant("series: a resumed training measures anew", "training/sealing.py",
            "            found = read_scales(run, preprocessing) if resume else None\n", "            found = None\n",
            SERIES, "goes_on"),
     Mutant("series: what is not known counts as 0", "clips/series.py",
@@ -425,6 +427,39 @@ MUTANTS = [
            LANDMARKS, "recogniser"),
     Mutant("workers: long work that shows life is given up", "clips/workers.py",
            "        _pipe.send(None)\n", "        pass\n", "tests/test_check.py", "shows_life"),
+    # sweeps and jobs
+    Mutant("sweeps: a claim changes hands whatever became of it meanwhile", "sweeps/claims.py",
+           "AND owner = :owner AND beats = :beats", "", SWEEPS, "as_it_was_seen"),
+    Mutant("sweeps: two that insert a claim both have it", "sweeps/database.py",
+           "        except IntegrityError:\n            return False",
+           "        except IntegrityError:\n            return True",
+           SWEEPS, "claim_at_once"),
+    Mutant("sweeps: a worker goes on with a trial that is another's by now", "sweeps/claims.py",
+           "                lost()\n                return", "                return", SWEEPS, "machine or taken_over"),
+    Mutant("sweeps: a trial that was done when its worker died is trained again", "sweeps/worker.py",
+           '        if state != "done":', "        if True:", SWEEPS, "after_the_last_step"),
+    Mutant("sweeps: a cut trial begins anew", "sweeps/worker.py",
+           "resume=self.run.recipe.is_file()", "resume=False", SWEEPS, "stop_leaves"),
+    Mutant("sweeps: a configuration that is not finite ends the worker", "sweeps/worker.py",
+           'except NonFiniteError as problem:\n                self._end(trial, "failed", str(problem))',
+           "except NonFiniteError:\n                raise", SWEEPS, "not_finite"),
+    Mutant("sweeps: a full disk is held against the trial", "sweeps/worker.py",
+           "except NonFiniteError as problem", "except (NonFiniteError, OutputError, DataError) as problem",
+           SWEEPS, "befall"),
+    Mutant("sweeps: test ranks", "sweeps/worker.py",
+           'read_metrics(self.run.metrics("val"))', 'read_metrics(self.run.metrics("test"))',
+           SWEEPS, "stop_leaves or ranked"),
+    Mutant("sweeps: workers that begin together draw the same", "sweeps/storage.py",
+           "* 1_000_003 + number)", "* 1_000_003)", SWEEPS, "space_is_searched"),
+    Mutant("sweeps: a pruned run's last epoch is lost", LOOP,
+           "        except (StoppedError, PrunedError):", "        except StoppedError:", SWEEPS, "pruned_trial"),
+    Mutant("slurm: a job that was cancelled queues itself again", "slurm.py",
+           "if problem.reason not in WARNED:", "if False:", SLURM, "queues_itself and not cluster"),
+    Mutant("slurm: a job that is started again begins anew", "training/resuming.py",
+           'or _again("SLURM", run)', "", SLURM, "knows_the_run"),
+    Mutant("slurm: a batch script that counts tasks waits for them", TEAM,
+           'environment.get("SLURM_STEP_NUM_TASKS", "1")', 'environment.get("SLURM_NTASKS", "1")',
+           SLURM, "batch_script"),
     # layouts of one's own, and Slovo
     Mutant("layouts: a model is given points of another layout", "clips/preprocessing.py",
            "if differ := differences(layout, found):", "if differ := []:", OWN_LAYOUTS, "never_given or not_taken"),

@@ -29,6 +29,10 @@ class RecipeError(UsageError):
     """A recipe holds an unknown key, a bad value, or settings that contradict each other."""
 
 
+class BusyError(UsageError):
+    """Another process has what is asked for, and still lives."""
+
+
 class DataError(MudraError):
     """A data set, a clip or a prediction file cannot be used as it is."""
 
@@ -54,9 +58,23 @@ class OutputError(MudraError):
 
 
 class StoppedError(MudraError):
-    """Training stopped on request, with everything saved."""
+    """Training stopped on request, with everything saved.
+
+    Attributes:
+        reason: who asked: a signal's name, or the time limit.
+    """
 
     exit_code = 75
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class PrunedError(MudraError):
+    """Whoever judges a training's epochs gave it up; everything is saved."""
+
+    exit_code = 0
 
 
 def did_you_mean(found: str, known: Iterable[str]) -> str:

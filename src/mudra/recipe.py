@@ -144,7 +144,7 @@ def load(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises:
         RecipeError: not found, not YAML, an unknown key or a bad value, in one line.
     """
-    place, text = _find(name)
+    place, text = find(name)
     tree = _with_bases(read_yaml(text, place), place, seen=(str(name),))
     for change in overrides:
         _override(tree, change)
@@ -176,7 +176,7 @@ def resolve(
 
 def catalogue() -> list[str]:
     """Names of the recipes that come with mudra."""
-    return sorted(Path(str(entry)).stem for entry in _shelf().iterdir() if entry.name.endswith(".yaml"))
+    return shelf()
 
 
 def header(text: str) -> dict[str, str]:
@@ -258,29 +258,36 @@ def write_yaml(tree: Mapping[str, Any]) -> str:
     return out.getvalue()
 
 
-def _shelf() -> Any:
-    return files("mudra") / "recipes"
+def shelf(folder: str = "recipes") -> list[str]:
+    """Names of the YAML files that come with mudra."""
+    place = files("mudra") / folder
+    return sorted(Path(str(entry)).stem for entry in place.iterdir() if entry.name.endswith(".yaml"))
 
 
-def _find(name: str | Path) -> tuple[str, str]:
-    """Place and text of a recipe: a file if it looks like one, else the catalogue."""
+def find(name: str | Path, folder: str = "recipes", what: str = "recipe") -> tuple[str, str]:
+    """Place and text of a recipe or another YAML file: a file if it looks like one, else one that comes with mudra.
+
+    Raises:
+        RecipeError: there is none of this name, or it cannot be read.
+    """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         try:
             if path.exists() and not path.is_file():  # a pipe would keep us waiting
                 raise ValueError("not an ordinary file")
-            return f"recipe {path}", path.read_text("utf-8")
+            return f"{what} {path}", path.read_text("utf-8")
         except (OSError, ValueError) as problem:
             raise RecipeError(
-                f"recipe {path}: cannot be read ({problem}). Give a YAML file that exists."
+                f"{what} {path}: cannot be read ({problem}). Give a YAML file that exists."
             ) from None
-    known = catalogue()
+    known = shelf(folder)
     if str(name) not in known:
+        listed = "`mudra recipes` lists them" if what == "recipe" else f"There are {', '.join(known)}"
         raise RecipeError(
-            f"recipe {str(name)!r}: there is none of this name.{did_you_mean(str(name), known)} "
-            "`mudra recipes` lists them; a file of your own ends in .yaml."
+            f"{what} {str(name)!r}: there is none of this name.{did_you_mean(str(name), known)} "
+            f"{listed}; a file of your own ends in .yaml."
         )
-    return f"recipe {name}", (_shelf() / f"{name}.yaml").read_text("utf-8")
+    return f"{what} {name}", (files("mudra") / folder / f"{name}.yaml").read_text("utf-8")
 
 
 def _with_bases(tree: dict[str, Any], place: str, seen: tuple[str, ...]) -> dict[str, Any]:
@@ -293,7 +300,7 @@ def _with_bases(tree: dict[str, Any], place: str, seen: tuple[str, ...]) -> dict
             f"{place}, extends: found {base_name!r}; expected another recipe's name, without a circle."
         )
     try:
-        base_place, text = _find(base_name)
+        base_place, text = find(base_name)
     except RecipeError as problem:
         raise RecipeError(f"{place}, extends: {problem}") from None
     return _over(_with_bases(read_yaml(text, base_place), base_place, (*seen, base_name)), tree)

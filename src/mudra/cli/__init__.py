@@ -8,7 +8,7 @@ from io import TextIOWrapper
 
 import typer
 
-from mudra.cli import comparing, data, runs, using
+from mudra.cli import comparing, data, runs, sweeping, using
 from mudra.errors import MudraError
 
 app = typer.Typer(
@@ -21,7 +21,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 checkpoint_app = typer.Typer(help="Look after what a training saved.", no_args_is_help=True)
-for command in (using.demo, using.recipes, runs.train, runs.evaluate, using.predict, comparing.compare):
+COMMANDS = (
+    using.demo,
+    using.recipes,
+    runs.train,
+    sweeping.sweep,
+    runs.evaluate,
+    comparing.compare,
+    using.predict,
+)
+for command in COMMANDS:
     app.command()(command)
 checkpoint_app.command("verify")(runs.checkpoint_verify)
 app.add_typer(checkpoint_app, name="checkpoint")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from mudra.training.run_folder import RunFolder
 
 RecipeName = Annotated[
     str, typer.Argument(help="A recipe's name (see `mudra recipes`) or a YAML file.", metavar="RECIPE")
@@ -39,3 +42,11 @@ def manifest_at(location: str) -> Any:
     for note in manifest.notes:
         say(note)
     return manifest
+
+
+def report_of(run: RunFolder, location: str | None) -> None:
+    """Write report.html with pictures of the hardest clips, and say where it is."""
+    from mudra.reports.report import write_report
+    from mudra.reports.thumbnails import thumbnails_of
+
+    say(f"report: {write_report(run.path, thumbnails=thumbnails_of(run, location))}")

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mudra.cli.common import DataOption, RecipeName, RunPath, say, show
+if TYPE_CHECKING:
+    from mudra.recipe import Recipe
+
+from mudra.cli.common import DataOption, RecipeName, RunPath, report_of, say, show
 from mudra.errors import UsageError
 from mudra.progress import Screen
 
-if TYPE_CHECKING:
-    from mudra.training.run_folder import RunFolder
+SlurmOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slurm",
+        help="Submit to SLURM: time=12h,partition=gpu,gpus=4,nodes=2, or a YAML file of them; may be repeated.",
+        metavar="KEY=VALUE,...",
+    ),
+]
 
 
 def train(
@@ -45,31 +54,70 @@ def train(
             metavar="group|K",
         ),
     ] = None,
+    slurm: SlurmOption = None,
 ) -> None:
-    """Train a recipe, judge it, and write a report. Under torchrun, on several GPUs or processes."""
+    """Train a recipe, judge it, and write a report. Under torchrun or srun, on several GPUs or processes."""
     from mudra import recipe as recipes
+    from mudra.training.ranks import started_by
     from mudra.training.stops import seconds
-    from mudra.training.train import train as run_training
 
     if resume and out is None:
         raise UsageError("--resume: say which run with --out.")
     loaded = recipes.load(recipe, [*(overrides or ()), *_folds(folds)])
-    if out is None and "RANK" in os.environ:
+    if out is None and "RANK" in started_by():
         raise UsageError("several processes: say into which run they train with --out.")
     folder = out or _new_folder(Path("runs") / loaded.name)
-    with Screen() as screen:
-        run = run_training(
-            loaded,
-            data,
-            folder,
-            resume=resume,
-            init_from=init_from,
-            time_limit=None if time_limit is None else seconds(time_limit),
-            say=screen.say,
-            progress=screen.progress,
-        )
-    if int(os.environ.get("RANK", "0")) == 0 and run.read_status().get("state") == "done":
-        _report(run, data)
+    limit = None if time_limit is None else seconds(time_limit)
+    wanted = Training(loaded, data, folder.resolve() if slurm else folder, resume, init_from, limit)
+    if not slurm:
+        wanted()
+        return
+    from mudra.slurm import read, submit, watching
+    from mudra.training.run_folder import JOBS, RunFolder
+
+    settings = read(slurm)
+    if RunFolder(folder).begun and not resume:
+        raise UsageError(f"{folder}: it is there already; choose another --out, or go on with --resume.")
+    for line in watching(folder / JOBS, submit(wanted, settings, wanted.out / JOBS, loaded.name)):
+        say(line)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What `mudra train` does, here or as a job: the recipe as it was read when the command was given."""
+
+    recipe: Recipe
+    data: str | None
+    out: Path
+    resume: bool
+    init_from: str | None
+    limit: float | None
+
+    def __call__(self) -> None:
+        """Train, and write the report."""
+        from mudra.training.ranks import started_by
+        from mudra.training.train import train as run_training
+
+        with Screen() as screen:
+            run = run_training(
+                self.recipe,
+                self.data,
+                self.out,
+                resume=self.resume,
+                init_from=self.init_from,
+                time_limit=self.limit,
+                say=screen.say,
+                progress=screen.progress,
+            )
+        if int(started_by().get("RANK", "0")) == 0 and run.read_status().get("state") == "done":
+            report_of(run, self.data)
+
+    def place(self) -> int:
+        """The last step that is saved; -1 before there is a run."""
+        from mudra.training.run_folder import RunFolder
+
+        run = RunFolder(self.out)
+        return run.last_step if run.begun else -1
 
 
 def evaluate(
@@ -122,7 +170,7 @@ def evaluate(
         from mudra.reports import summary
 
         show(summary(read_metrics(target.metrics(split))))
-    _report(target, location)
+    report_of(target, location)
     if wanted is not None:
         written = wanted.write(read(target.predictions(split)), split, target.path / "submissions")
         say(f"submission: {written}")
@@ -158,11 +206,3 @@ def _folds(wanted: str | None) -> list[str]:
     if not wanted.isdecimal() or int(wanted) < 2:
         raise UsageError(f"--folds: found {wanted!r}; expected `group` or a number of folds from 2.")
     return [f"data.folds={{count: {int(wanted)}}}"]
-
-
-def _report(run: RunFolder, location: str | None) -> None:
-    """Write report.html with pictures of the hardest clips, and say where it is."""
-    from mudra.reports.report import write_report
-    from mudra.reports.thumbnails import thumbnails_of
-
-    say(f"report: {write_report(run.path, thumbnails=thumbnails_of(run, location))}")

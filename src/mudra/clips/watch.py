@@ -33,7 +33,7 @@ class Watch:
         training save first.
         """
         torch.set_num_threads(1)  # loader processes share the cores with training
-        for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
         self._cells[worker * CELLS + PROCESS] = os.getpid()

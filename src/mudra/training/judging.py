@@ -24,6 +24,7 @@ from mudra.training.evaluation import Evaluator
 from mudra.training.hardware import choose_device, choose_precision
 from mudra.training.ranks import Team
 from mudra.training.run_folder import RunFolder
+from mudra.training.sealing import bundle_of
 from mudra.types import SPLITS, UNLABELLED
 
 
@@ -41,19 +42,24 @@ def evaluate(
     """Judge a trained run again: on another split, other data, more views or another checkpoint.
 
     Args:
-        checkpoint: `best`, `last` or `step-N`; None is the bundle.
+        checkpoint: `best`, `last` or `step-N`, also of a run that was stopped or pruned; None is the bundle.
         out: where predictions and metrics are written; None is the run itself.
     Raises:
         DataError: the split is empty, or a clip cannot be read.
+        ModelError: there is no such checkpoint, or no bundle.
     """
     recipe = run.read_recipe()
     team = Team(choose_device("auto"))
-    bundle = bundles.read_bundle(run.bundle)
+    whole = checkpoint is None or (run.bundle / "config.json").is_file()
+    bundle = bundles.read_bundle(run.bundle) if whole else None
     _, manifest = open_data(recipe, data)
+    place = weights_of(run, checkpoint)
+    if bundle is None:
+        step = int(place.parent.name.removeprefix("step-"))
+        bundle = bundle_of(run, step, recipe, manifest, team, progress)
     clips = with_classes(manifest.split(split), dict(bundle.tasks))
     if not len(clips):
         raise DataError(f"{manifest.name}: the split {split!r} holds no clips; choose another with --split.")
-    place = weights_of(run, checkpoint)
     model = bundle.build().to(team.device)
     load_weights(model, bundles.read_weights(place), place)
     torch.set_float32_matmul_precision(recipe.train.matmul)

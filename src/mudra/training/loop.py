@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from torch import nn
 
 from mudra.bundle import load_weights
 from mudra.clips.loader import Batch, Batches, TrainingClips, epoch_order, steps_per_epoch, training_batches
-from mudra.errors import DataError, ModelError, RecipeError, StoppedError
+from mudra.errors import DataError, ModelError, PrunedError, RecipeError, StoppedError
 from mudra.progress import Progress, Say
 from mudra.recipe import Recipe
 from mudra.sections import PlateauSchedule
@@ -62,6 +62,30 @@ class Counters:
     updates: int = 0
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What validation said of an epoch.
+
+    Attributes:
+        epoch: counted from 1.
+        loss: as the training adds up its tasks' losses. top1: by task.
+    """
+
+    epoch: int
+    loss: float
+    top1: Mapping[str, float]
+
+    @property
+    def score(self) -> float:
+        """Mean top-1 over the tasks."""
+        return float(np.mean(list(self.top1.values()))) if self.top1 else 0.0
+
+
+Hear = Callable[[Judged], None]
+"""Hears of each epoch that validation judged, and may give the training up with PrunedError. An epoch that was cut
+between its validation and its checkpoint is told again."""
+
+
 class Trainer:
     """Trains a model. Build it, `restore` a checkpoint if there is one, `fit`.
 
@@ -69,6 +93,7 @@ class Trainer:
         facts: plain values that a resumed training must find unchanged (the data's split, say).
         team: the processes that train together.
         stops: asked between steps whether to end here.
+        hear: told of every epoch that validation judged, in the process that leads.
     """
 
     def __init__(
@@ -84,6 +109,7 @@ class Trainer:
         facts: dict[str, Any],
         say: Say,
         progress: Progress,
+        hear: Hear | None = None,
     ) -> None:
         _refuse_waiting_for_nothing(recipe, validation)
         self.recipe = recipe
@@ -96,6 +122,7 @@ class Trainer:
         self.facts = facts
         self.say = say
         self.progress = progress
+        self.hear = hear
         self.tasks = list(clips.manifest.tasks)
         self.model = model
         self.stepper = Stepper(recipe, model, clips, team)
@@ -114,6 +141,7 @@ class Trainer:
 
         Raises:
             StoppedError: a stop was asked for; everything is saved.
+            PrunedError: whoever hears of the epochs gave it up; everything is saved.
             NonFiniteError: a loss or gradient was not finite; nothing was updated with it.
             DataError: more clips than tolerated could not be read, or a loader process was lost.
             OutputError: a checkpoint could not be written; those before it are whole.
@@ -143,7 +171,7 @@ class Trainer:
                 else:
                     self.train_epoch(batches, log)
             self.settle()
-        except StoppedError:
+        except (StoppedError, PrunedError):
             self.save()
             self.settle()
             raise
@@ -217,19 +245,31 @@ class Trainer:
         """Judge the epoch on validation, tell the schedule, save."""
         epoch = self.counters.step // self.epoch_steps
         line = f"epoch {epoch}/{self.settings.epochs}"
+        judged = None
         if self.validation is None:
             self.schedule.epoch_ended(None)
             self.say(line)
         else:
-            loss, top1 = self.validate()
-            scores = {f"{task}/top1": share for task, share in top1.items()}
-            log.row(step=self.counters.step, epoch=epoch, split="val", loss=loss, **scores)
-            self.schedule.epoch_ended(loss)
-            better = self.judge(loss, float(np.mean(list(top1.values()))) if top1 else 0.0)
-            shares = "  ".join(f"{task} {share:.1%}" for task, share in top1.items())
-            self.say(f"{line}  validation loss {loss:.4f}  {shares}{'  (best)' if better else ''}")
+            judged = Judged(epoch, *self.validate())
+            scores = {f"{task}/top1": share for task, share in judged.top1.items()}
+            log.row(step=self.counters.step, epoch=epoch, split="val", loss=judged.loss, **scores)
+            self.schedule.epoch_ended(judged.loss)
+            better = self.judge(judged.loss, judged.score)
+            shares = "  ".join(f"{task} {share:.1%}" for task, share in judged.top1.items())
+            self.say(f"{line}  validation loss {judged.loss:.4f}  {shares}{'  (best)' if better else ''}")
         self.counters.judged = epoch
+        if judged is not None:
+            self.tell(judged)
         self.save()
+
+    def tell(self, judged: Judged) -> None:
+        """Let whoever listens hear of an epoch, before its checkpoint: what was heard is never less than was saved.
+
+        Raises:
+            PrunedError: the training is given up, in all processes.
+        """
+        if (hear := self.hear) is not None:
+            self.team.agree(lambda: hear(judged))
 
     def stop_if_asked(self) -> None:
         """Leave what is being done when any of the processes was asked to stop.
@@ -242,7 +282,8 @@ class Trainer:
         reason = next(filter(None, self.team.gather(self.stops.reason)), "")
         raise StoppedError(
             f"{self.run.path}: stopped at step {self.counters.step} by {reason}; everything is saved. "
-            "Go on with --resume."
+            "Go on with --resume.",
+            reason,
         )
 
     def count_failures(self, parts: list[Batch]) -> None:

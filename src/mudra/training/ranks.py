@@ -1,4 +1,4 @@
-"""The processes that train one model together, as `torchrun` starts them.
+"""The processes that train one model together, as `torchrun` or SLURM's `srun` starts them.
 
 Alone, a `Team` has one member and every exchange gives back what went in; so the loop is written once.
 Small things that decide where the training goes (is a stop asked for, how many clips are there) travel
@@ -9,6 +9,8 @@ where there are GPUs.
 from __future__ import annotations
 
 import os
+import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -137,16 +139,18 @@ def pose_as_training(model: nn.Module, whole: nn.Module | None = None) -> None:
 
 
 @contextmanager
-def join(wanted: Literal["auto", "cpu", "cuda"]) -> Iterator[Team]:
+def join(wanted: Literal["auto", "cpu", "cuda"], *, alone: bool = False) -> Iterator[Team]:
     """Join the processes that were started together, and part from them at the end.
 
     Args:
         wanted: the recipe's device.
+        alone: this process trains by itself, whatever was started beside it.
     Raises:
         UsageError: the environment names only a part of what a process must know, or the port is taken.
     """
-    known = {name: os.environ[name] for name in NAMES if os.environ.get(name)}
-    if not known.keys() & {"RANK", "WORLD_SIZE"}:
+    environment = started_by()
+    known = {name: environment[name] for name in NAMES if environment.get(name)}
+    if alone or not known.keys() & {"RANK", "WORLD_SIZE"}:
         yield Team(choose_device(wanted))
         return
     missing = [name for name in NAMES if name not in known]
@@ -157,7 +161,7 @@ def join(wanted: Literal["auto", "cpu", "cuda"]) -> Iterator[Team]:
         )
     try:
         rank, size = int(known["RANK"]), int(known["WORLD_SIZE"])
-        local = int(os.environ.get("LOCAL_RANK", rank))
+        local = int(environment.get("LOCAL_RANK", rank))
         int(known["MASTER_PORT"])
     except ValueError:
         rank, size, local = -1, 0, 0
@@ -171,6 +175,8 @@ def join(wanted: Literal["auto", "cpu", "cuda"]) -> Iterator[Team]:
         return
     device = choose_device(wanted)
     if device.type == "cuda":
+        if local and torch.cuda.device_count() == 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
+            local = 0  # the cluster shows each process a GPU of its own
         if local >= torch.cuda.device_count():
             raise RecipeError(
                 f"train.device: process {local} of this machine finds {torch.cuda.device_count()} GPUs; start as many "
@@ -187,12 +193,46 @@ def join(wanted: Literal["auto", "cpu", "cuda"]) -> Iterator[Team]:
         reason = " ".join(str(problem).split())[:200]
         raise UsageError(
             f"environment: no connection at {known['MASTER_ADDR']}:{known['MASTER_PORT']}: {reason}. Choose a free "
-            "MASTER_PORT (torchrun --master-port) and see that all processes are started."
+            "MASTER_PORT (torchrun --master-port, or export it before srun) and see that all processes are started."
         ) from None
     try:
         yield Team(device, rank, size)
     finally:
         dist.destroy_process_group()
+
+
+def started_by() -> Mapping[str, str]:
+    """What this process knows of those started with it, under torchrun's names.
+
+    A step of several tasks that `srun` began says the same under SLURM's own names. A batch script that counts its
+    tasks and runs one process is no such step.
+    """
+    environment = os.environ
+    if environment.keys() & {"RANK", "WORLD_SIZE"}:
+        return environment
+    tasks = environment.get("SLURM_STEP_NUM_TASKS", "1")
+    if not tasks.isdecimal() or int(tasks) < 2 or "SLURM_PROCID" not in environment:
+        return environment
+    here = environment.get("SLURM_STEP_NUM_NODES") == "1"  # then no name has to be found
+    step = f"{environment.get('SLURM_JOB_ID')}.{environment.get('SLURM_STEP_ID')}"
+    return {
+        "MASTER_ADDR": "127.0.0.1" if here else first_host(environment.get("SLURM_STEP_NODELIST", "")),
+        "MASTER_PORT": str(20000 + zlib.crc32(step.encode()) % 10000),  # below those that systems give away
+        **environment,
+        "RANK": environment["SLURM_PROCID"],
+        "WORLD_SIZE": tasks,
+        "LOCAL_RANK": environment.get("SLURM_LOCALID", "0"),
+    }
+
+
+def first_host(nodes: str) -> str:
+    """The first machine of a list as SLURM writes it.
+
+    >>> first_host("gpu[03-05,11],cpu1"), first_host("login"), first_host("rack2-n[7,9]-ib")
+    ('gpu03', 'login', 'rack2-n7-ib')
+    """
+    first = re.match(r"(?:[^,\[]|\[[^\]]*\])*", nodes)
+    return re.sub(r"\[(\d+)[^\]]*\]", r"\1", first[0]) if first else ""
 
 
 def _store(known: Mapping[str, str], rank: int, size: int) -> Any:

@@ -12,16 +12,15 @@ from mudra.recipe import Recipe
 from mudra.training import checkpoints
 from mudra.training.hardware import choose_precision
 from mudra.training.ranks import Team
-from mudra.training.run_folder import RunFolder
+from mudra.training.run_folder import LAUNCHES, RunFolder
 
 # what may differ when a run is resumed, because no result depends on it
 FREE = {("train", key) for key in ("workers", "log_every", "save_every", "keep", "read_limit")}
 
 
 def restarted(run: RunFolder) -> bool:
-    """Whether torchrun has started this process again for the launch that began the run: go on with it."""
-    again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") or 0) > 0
-    return again and run.read_status().get("launch") == os.environ.get("TORCHELASTIC_RUN_ID")
+    """Whether torchrun or SLURM has started this process again for the launch that began the run: go on with it."""
+    return _again("TORCHELASTIC", run) or _again("SLURM", run)
 
 
 def ended(run: RunFolder) -> str:
@@ -29,11 +28,18 @@ def ended(run: RunFolder) -> str:
     state = run.read_status().get("state")
     if state == "done":
         return f"{run.path}: the training is done; nothing to resume."
-    if state == "stopped" and restarted(run):
+    if state == "stopped" and _again("TORCHELASTIC", run):  # SLURM stops a job in order to start it again
         return (
             f"{run.path}: this launch was stopped on request and is not started again; go on with --resume."
         )
     return ""
+
+
+def _again(who: str, run: RunFolder) -> bool:
+    count = os.environ.get(f"{who}_RESTART_COUNT", "0")
+    again = count.isdecimal() and int(count) > 0
+    key, name = LAUNCHES[who]
+    return again and run.read_status().get(key) == os.environ.get(name)
 
 
 def newest_checkpoint(run: RunFolder, say: Say) -> Path | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mudra.bundle import read_json
-from mudra.errors import DataError, ModelError, UsageError
+from mudra.errors import BusyError, DataError, ModelError, UsageError
 from mudra.files import replace_file, sweep, told_as_output_error, write_json
 from mudra.recipe import Recipe, read_yaml, resolve, write_yaml
 
@@ -20,8 +20,14 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
+JOBS = "slurm"  # what jobs of a cluster print lies here before the run begins
 STAGE = "stage-"
 FOLD = "fold-"
+# who starts a process again -> what a status calls the launch, and where its name is found
+LAUNCHES = {
+    "TORCHELASTIC": ("launch", "TORCHELASTIC_RUN_ID"),
+    "SLURM": ("job", "SLURM_JOB_ID"),
+}
 
 
 @dataclass(frozen=True)
@@ -73,10 +79,10 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether anything but a lock is at this path."""
+        """Whether anything but a lock and what jobs print is at this path."""
         if not self.path.is_dir():
             return self.path.exists()
-        return any(entry.name != LOCK for entry in self.path.iterdir())
+        return any(entry.name not in (LOCK, JOBS) for entry in self.path.iterdir())
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -86,7 +92,7 @@ class RunFolder:
         processes do not hold it.
 
         Raises:
-            UsageError: another process trains here.
+            BusyError: another process trains here.
             OutputError: the folder cannot be written.
         """
         with told_as_output_error(self.path):
@@ -101,7 +107,7 @@ class RunFolder:
                 try:
                     fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError:
-                    raise UsageError(
+                    raise BusyError(
                         f"{self.path}: another process trains into this run; wait for it, or choose another --out."
                     ) from None
             sweep(self.path)
@@ -115,15 +121,15 @@ class RunFolder:
 
     def status(
         self,
-        state: Literal["running", "stopped", "done", "failed"],
+        state: Literal["running", "stopped", "done", "failed", "pruned"],
         step: int,
         exit_code: int = 0,
         reason: str = "",
     ) -> None:
-        """Tell jobs, sweeps and restarts how the run stands, and which launch of torchrun's it was."""
+        """Tell jobs, sweeps and restarts how the run stands, and which launch of torchrun's or SLURM's it was."""
         status: dict[str, Any] = {"state": state, "step": step, "exit": exit_code}
-        launch = os.environ.get("TORCHELASTIC_RUN_ID", "")
-        more = {"reason": reason, "launch": launch}
+        launches = {key: os.environ.get(name, "") for key, name in LAUNCHES.values()}
+        more = {"reason": reason, **launches}
         write_json(self.path / "status.json", status | {name: text for name, text in more.items() if text})
 
     def list_unreadable(self, failures: Iterable[tuple[str, str]]) -> None:

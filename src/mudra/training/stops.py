@@ -11,7 +11,7 @@ from typing import Any
 
 from mudra.errors import UsageError
 
-SIGNALS = tuple(name for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+SIGNALS = tuple(name for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 
@@ -48,6 +48,15 @@ class StopRequests:
             self._reason = f"the time limit of {self._limit:g} s"
         return self._reason
 
+    @property
+    def left(self) -> float | None:
+        """Seconds until the time limit; None where there is none."""
+        return None if self._deadline is None else max(self._deadline - time.monotonic(), 0.001)
+
+    def ask(self, reason: str) -> None:
+        """Ask for the stop from within this process, from any thread."""
+        self._reason = self._reason or reason
+
     def _heard(self, number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         if name == "SIGINT" and self._reason:  # asked twice at the keyboard: do not wait for the step
@@ -55,7 +64,7 @@ class StopRequests:
         self._reason = name
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, option: str = "--time-limit") -> float:
     """A duration such as `11h30m`, `45m`, `90s` or `1d` in seconds.
 
     >>> seconds("11h30m"), seconds("8s")
@@ -67,5 +76,5 @@ def seconds(text: str) -> float:
     parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
     total = sum(float(number) * UNITS[unit] for number, unit in parts)
     if "".join(number + unit for number, unit in parts) != text or total <= 0:
-        raise UsageError(f"--time-limit: found {text!r}; expected a duration such as 11h30m, 45m or 90s.")
+        raise UsageError(f"{option}: found {text!r}; expected a duration such as 11h30m, 45m or 90s.")
     return total

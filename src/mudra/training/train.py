@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from mudra.bundle import Bundle, load_weights
 from mudra.clips.layouts import fingerprint
 from mudra.clips.loader import TrainingClips
 from mudra.clips.manifest import Manifest
-from mudra.clips.preprocessing import Preprocessing
 from mudra.clips.series import Scale
 from mudra.datasets.opening import folds_of, open_data
 from mudra.errors import (
@@ -23,6 +22,7 @@ from mudra.errors import (
     MudraError,
     NonFiniteError,
     OutputError,
+    PrunedError,
     StoppedError,
 )
 from mudra.models import count_parameters
@@ -33,8 +33,8 @@ from mudra.recipe import Recipe
 from mudra.training import checkpoints
 from mudra.training.hardware import environment
 from mudra.training.judging import evaluator_for, judge_splits, record
-from mudra.training.loop import Trainer
-from mudra.training.measuring import measure, read_scales, write_scales
+from mudra.training.loop import Hear, Trainer
+from mudra.training.measuring import write_scales
 from mudra.training.ranks import LostError, Team, join
 from mudra.training.resuming import (
     ended,
@@ -45,6 +45,7 @@ from mudra.training.resuming import (
     with_start,
 )
 from mudra.training.run_folder import RunFolder
+from mudra.training.sealing import SPLIT, bundle_for
 from mudra.training.starting import start_from
 from mudra.training.stops import StopRequests
 from mudra.types import UNLABELLED
@@ -88,6 +89,7 @@ class Session:
     stops: StopRequests
     say: Say
     progress: Progress
+    hear: Hear | None = None
 
 
 def train(
@@ -98,28 +100,36 @@ def train(
     resume: bool = False,
     init_from: str | Path | None = None,
     time_limit: float | None = None,
+    stops: StopRequests | None = None,
+    hear: Hear | None = None,
+    alone: bool = False,
     say: Say = print,
     progress: Progress = silent,
 ) -> RunFolder:
     """Train a recipe into a run folder and judge it on the splits that the data has.
 
-    Under `torchrun` every process calls it; they train together, and the first one writes and talks.
+    Under `torchrun` or `srun` every process calls it; they train together, and the first one writes and talks.
 
     Args:
         data: what `--data` takes; None reads the recipe's own data set.
         resume: go on from the newest whole checkpoint in `out`.
         init_from: in place of the recipe's `train.init_from`. A resumed run keeps what it began with.
         time_limit: seconds after which the training stops at a step, with everything saved.
+        stops: who asks for stops, in place of signals and `time_limit`; the caller has entered it.
+        hear: told of each epoch that validation judged; may raise PrunedError.
+        alone: whatever processes were started together, this one trains by itself.
     Raises:
+        PrunedError: `hear` gave the training up; everything is saved.
         StoppedError: a signal or the time limit asked for it; everything is saved.
         MudraError: with the exit code that the command ends with.
     """
     run = RunFolder(out)
-    with StopRequests(time_limit) as stops, join(recipe.train.device) as team, ExitStack() as stack:
+    asked = StopRequests(time_limit) if stops is None else nullcontext(stops)
+    with asked as stops, join(recipe.train.device, alone=alone) as team, ExitStack() as stack:
         team.agree(lambda: stack.enter_context(run.locked()))
         if not team.leads:
             say, progress = _unheard, silent
-        session = Session(team, stops, say, progress)
+        session = Session(team, stops, say, progress, hear)
         resume = resume or team.agree(lambda: restarted(run))
         if resume and (reason := team.agree(lambda: ended(run))):
             say(reason)
@@ -160,7 +170,7 @@ def _train_one(
         say(note)
     if resume:
         team.agree(lambda: refuse_other_recipe(run, recipe))
-    bundle = _bundle_for(recipe, manifest, run, session, resume)
+    bundle = bundle_for(recipe, manifest, run, team, session.progress, resume=resume)
     place = None
     if resume:
         place = team.agree(lambda: newest_checkpoint(run, say))
@@ -232,6 +242,10 @@ def _told_in_status(run: RunFolder, team: Team) -> Iterator[None]:
         if team.leads:
             run.status("stopped", run.last_step, problem.exit_code, str(problem))
         raise
+    except PrunedError as problem:
+        if team.leads:
+            run.status("pruned", run.last_step, problem.exit_code, str(problem))
+        raise
     except MudraError as problem:
         with suppress(OutputError):  # the full disk that ended the work may not take this either
             run.status("failed", run.last_step, problem.exit_code, str(problem))
@@ -273,7 +287,7 @@ def build_trainer(
     validation = manifest.split("val")
     evaluator = evaluator_for(recipe, validation, bundle.preprocessing, team) if len(validation) else None
     facts: dict[str, Any] = {
-        "the data's split": manifest.split_hash,
+        SPLIT: manifest.split_hash,
         **{
             f"the layout of {name}": fingerprint(bundle.preprocessing.streams[name])
             for name in bundle.preprocessing.layouts
@@ -291,6 +305,7 @@ def build_trainer(
         facts=facts,
         say=say,
         progress=session.progress,
+        hear=session.hear,
     )
 
 
@@ -347,30 +362,6 @@ def _start(run: RunFolder, recipe: Recipe, data: str | None, scales: Mapping[str
     run.start(recipe, {**environment(recipe.train.seed), "data": place})
     write_scales(run, scales)
     run.status("running", 0)
-
-
-def _bundle_for(recipe: Recipe, manifest: Manifest, run: RunFolder, session: Session, resume: bool) -> Bundle:
-    if not len(manifest.split("train")):
-        raise DataError(f"{manifest.name}: no clip is in the split 'train'; there is nothing to learn from.")
-    preprocessing = Preprocessing(recipe.clip, manifest.streams)
-    if preprocessing.unscaled:
-
-        def scales() -> Mapping[str, Scale]:
-            found = read_scales(run, preprocessing) if resume else None
-            if found is None:
-                found = measure(preprocessing, manifest, session.progress)
-                if resume:  # it was cut before they were written
-                    write_scales(run, found)
-            return found
-
-        preprocessing = replace(preprocessing, scales=session.team.agree(scales))
-    return Bundle(
-        name=recipe.name,
-        model=bundles.fitted(recipe.model, preprocessing),
-        preprocessing=preprocessing,
-        tasks={task: manifest.tasks[task] for task in manifest.tasks},
-        split_hash=manifest.split_hash,
-    )
 
 
 def _refuse_unlabelled(train: Manifest) -> None:
