@@ -208,7 +208,8 @@ def _pairs(compared: Compared) -> str:
         + markup.table(headings, rows, caption="Every two runs", sortable=True)
         + f'<p class="sub">Difference in top-1 points with its 95 % bootstrap interval, drawn over {over}; clips '
         "that one alone has right. McNemar's exact test takes clips as independent, which those of one person are not; "
-        "Holm's correction is for the number of pairs. A run is called better where both the corrected test and the interval say so.</p></section>"
+        "Holm's correction is for the number of pairs. A run is called better where both the corrected test and the "
+        "interval say so.</p></section>"
     )
 
 
