@@ -16,6 +16,7 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from typer.testing import CliRunner
 
 from mudra.cli import app
@@ -446,6 +447,21 @@ def test_what_is_refused_leaves_no_folder(tmp_path, bars):
 def test_a_loader_process_that_dies_is_told_with_its_clip(bars, tmp_path, monkeypatch, split):
     poison(monkeypatch, split, lambda: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(DataError, match=rf"clip '{split}-003': a loader process was lost"):
+        run(rich(workers=2), bars, tmp_path / "run")
+    assert_no_children()
+
+
+@pytest.mark.parametrize("lost", [EOFError(), ConnectionResetError("reset by peer")])
+def test_a_loader_process_may_die_with_a_batch_that_it_has_announced(bars, tmp_path, monkeypatch, lost):
+    """Batches lie in shared memory that only the process that made them can open."""
+
+    def cannot_fetch(_self, timeout=None):
+        raise lost
+
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "_try_get_data", cannot_fetch)
+    with pytest.raises(
+        DataError, match=r"a loader process was lost while it read \(DataLoader: it took a batch"
+    ):
         run(rich(workers=2), bars, tmp_path / "run")
     assert_no_children()
 
