@@ -380,6 +380,8 @@ def kill_often(data, out, kills, seed):
         child.send(signal.SIGKILL)
         assert child.wait().code == -signal.SIGKILL
         inside += bool(list(folder.checkpoints.glob(".step-*")))
+        if folder.checkpoints.is_dir():
+            checkpoints.recover(folder.checkpoints)  # as whoever goes on with the run does first
         if not checkpoints.steps(folder.checkpoints):
             assert newest == -1, "everything is lost"
             continue
