@@ -370,11 +370,14 @@ def kill_often(data, out, kills, seed):
         Trainer.fit = fit  # in the child alone
         run(recipe, data, out, resume=folder.begun)
 
-    for _ in range(kills):
+    for kill in range(kills):
         training.unlink(missing_ok=True)
         child = Child(work)
         while not training.exists():
             assert child.poll() is None, child.wait()
+            time.sleep(0.001)
+        while kill % 2 and max(checkpoints.steps(folder.checkpoints), default=-1) <= newest:
+            assert child.poll() is None, child.wait()  # a busy machine must get somewhere too
             time.sleep(0.001)
         time.sleep(rng.uniform(0.0, 0.3))
         child.send(signal.SIGKILL)
