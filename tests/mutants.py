@@ -57,7 +57,28 @@ EPIC, EPICS, SHELF, SHELVES = (
 COMPARED = "tests/test_comparison.py"
 SUBMISSION, SUBMISSIONS = "predictions/submissions/epic.py", "tests/test_submissions.py"
 
+FRAMES, FREEZING, NORMS = "tests/test_frames.py", "tests/test_freezing.py", "training/batch_norm.py"
+
 MUTANTS = [
+    # frame models, freezing, batch norm
+    Mutant("frozen: batch norms go on counting", "models/freezing.py",
+           "            self.get_submodule(name).eval()", "            pass", f"{FREEZING} {FRAMES}", "frozen"),
+    Mutant("frozen: the first stage alone", "models/frames.py",
+           "stage < self.settings.frozen_stages}", "stage < 1}", FRAMES, "stages_are_frozen"),
+    Mutant("processes: each has a batch norm of its own", "training/step.py",
+           "            share_batch_norm(self.model)", "            pass", FREEZING, "number_of_processes"),
+    Mutant("processes: a stand-in counts in batch norm", NORMS,
+           "own = x if counts else x[:0]", "own = x", FREEZING, "number_of_processes or without_a_clip"),
+    Mutant("processes: batch norm's slopes stay at home", NORMS,
+           "            dist.all_reduce(told)", "            pass", FREEZING, "number_of_processes"),
+    Mutant("windows: only the first frames", "models/temporal.py",
+           ".clamp(0, max(frames - window, 0))[:, None]", ".clamp(0, 0)[:, None]", FRAMES, "windows_slide"),
+    Mutant("tasks: the second looks at what the first became", "models/cross_task.py",
+           "others = torch.cat([x_BTD for other, x_BTD in enumerate(before) if other != task], 1)",
+           "others = torch.cat([x_BTD for other, x_BTD in enumerate(after) if other != task], 1)",
+           FRAMES, "same_moment"),
+    Mutant("published: a weight that the file lacks is drawn at random", "models/frames.py",
+           "        if missing:\n", "        if False:\n", FRAMES, "another_network"),
     # 1, 16-18: checkpoints
     Mutant("kill: written in place, not beside", "files.py",
            'return path.with_name(f".{path.name}.{os.getpid()}.tmp")\n\n\ndef _writes',

@@ -49,8 +49,11 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "utd_mhad": "mudra.datasets.utd_mhad:UtdMhad",
     },
     "model": {
+        "c3d": "mudra.models.c3d:C3D",
+        "frames": "mudra.models.frames:Frames",
         "keypoint_transformer": "mudra.models.keypoint_transformer:KeypointTransformer",
         "timesformer": "mudra.models.timesformer:TimeSformer",
+        "video": "mudra.models.videos:VideoNetwork",
     },
     "schedule": {
         "constant": "mudra.sections:ConstantSchedule",

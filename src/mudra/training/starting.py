@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from mudra.bundle import Bundle
 from mudra.errors import ModelError
 from mudra.files import read_json
 from mudra.models.hub import local_folder
+from mudra.models.published import is_weights_file, read_published
 from mudra.models.timesformer import TimeSformer, from_transformers
 from mudra.models.timesformer_weights import adapt_positions
 from mudra.progress import Say
@@ -26,21 +27,35 @@ from mudra.training.run_folder import RunFolder
 
 # Settings that change what weights mean and leave their shapes as they are.
 MEANING = ("attention", "class_token", "norm_eps", "pool", "readout", "frame_differences")
+FETCHED = re.compile(r"(torchvision|timm):(.+)")  # who publishes, and what
 PICTURES = ("resize", "shorter_side", "mean", "std")
+
+
+@runtime_checkable
+class FromPublished(Protocol):
+    """A model that knows the names under which its weights were published. It may have `fetch_published(name)` and
+    `published_clip()` as well: see `VideoNetwork`."""
+
+    def from_published(self, state: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
+        """Published weights under the model's own names; ModelError where they are not its."""
+        ...
 
 
 def start_from(model: nn.Module, source: str | Path, bundle: Bundle, say: Say) -> None:
     """Take over weights from elsewhere.
 
     Args:
-        source: a run, a bundle, a folder of transformers, or the name of one on the Hugging Face hub.
+        source: a run, a bundle, a folder of transformers, the name of one on the Hugging Face hub, a publisher's
+            file of weights, or torchvision:NAME or timm:NAME of what they publish for the model's network.
         bundle: what the model is trained for.
     Raises:
         ModelError: nothing there, garbled, or none of it fits the model.
     """
     folder = local_folder(source)
     remarks: list[str] = []
-    if kind_of(folder) == "published":
+    if is_weights_file(folder) or FETCHED.match(str(source)):
+        weights = weights_alone(model, source, bundle, remarks)
+    elif kind_of(folder) == "published":
         weights = published_weights(model, folder, bundle, remarks)
     else:
         folder = RunFolder(folder).bundle_folder()
@@ -65,6 +80,37 @@ def start_from(model: nn.Module, source: str | Path, bundle: Bundle, say: Say) -
     )
     for remark in remarks:
         say(remark)
+
+
+def weights_alone(
+    model: nn.Module, source: str | Path, bundle: Bundle, remarks: list[str]
+) -> dict[str, Tensor]:
+    """A publisher's weights without settings, under the names of a model that knows the publisher's.
+
+    Args:
+        source: a file, torchvision:NAME or timm:NAME.
+        remarks: where the recipe's clips depart from those that the weights were trained on is added.
+    Raises:
+        ModelError: the model's kind knows no such weights, or these are not its.
+    """
+    kind = getattr(bundle.model, "kind", "")
+    if not isinstance(model, FromPublished):
+        raise ModelError(
+            f"{source}: weights without settings, which a model of kind {kind!r} does not start from. Give a run, "
+            "a bundle, or a folder that says what they are of."
+        )
+    fetched, fetch = FETCHED.match(str(source)), getattr(model, "fetch_published", None)
+    if fetched is None:
+        state = read_published(Path(source))
+    elif fetch is not None and fetched[1] == getattr(model, "publisher", "torchvision"):
+        state = fetch(fetched[2])
+    else:
+        raise ModelError(
+            f"{source}: {fetched[1]} has no weights of a model of kind {kind!r}. Give a file of them."
+        )
+    prepared: Mapping[str, Any] = getattr(model, "published_clip", dict)()
+    remarks += departures("clip", PICTURES, prepared, bundle.preprocessing.settings.model_dump())
+    return model.from_published(state, str(source))
 
 
 def kind_of(folder: Path) -> Literal["published", "ours"]:
