@@ -64,7 +64,7 @@ class Team:
                 answer[0] = make()
             except MudraError as problem:
                 answer[1] = problem
-        with _lost_is_told():
+        with lost_is_told():
             dist.broadcast_object_list(answer, src=0, device=torch.device("cpu"))
         if answer[1] is not None:
             answer[1].told = not self.leads
@@ -77,14 +77,14 @@ class Team:
         if self.size == 1:
             return [thing]
         things: list[Any] = [None] * self.size
-        with _lost_is_told():
+        with lost_is_told():
             dist.all_gather_object(things, thing)
         return things
 
     def add(self, numbers: Tensor) -> Tensor:
         """The sum of a tensor over all processes, in place."""
         if self.size > 1:
-            with _lost_is_told():
+            with lost_is_told():
                 dist.all_reduce(numbers)
         return numbers
 
@@ -100,7 +100,7 @@ class Team:
         padded = rows.new_zeros((most, *rows.shape[1:]))
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in range(self.size)]
-        with _lost_is_told():
+        with lost_is_told():
             dist.all_gather(parts, padded)
         return [part[:count] for part, count in zip(parts, counts, strict=True)]
 
@@ -114,9 +114,6 @@ class Team:
         """
         if self.size == 1:
             return model
-        normed = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
-        if normed and self.device.type == "cuda":  # the CPU has no synchronised batch norm
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         places = [self.device.index] if self.device.type == "cuda" else None
         together = DistributedDataParallel(model, device_ids=places)
         pose_as_training(model, together)
@@ -248,7 +245,7 @@ def _store(known: Mapping[str, str], rank: int, size: int) -> Any:
 
 
 @contextmanager
-def _lost_is_told() -> Iterator[None]:
+def lost_is_told() -> Iterator[None]:
     """Turn a broken connection into one line; the process that failed tells the reason itself."""
     try:
         yield

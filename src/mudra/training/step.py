@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mudra.clips.loader import Batch, TrainingClips, steps_per_epoch
 from mudra.errors import NonFiniteError
 from mudra.recipe import Recipe
+from mudra.training.batch_norm import share_batch_norm, uncounted
 from mudra.training.hardware import Precision, autocast, choose_precision, scaler, seed_step
 from mudra.training.losses import build_loss
 from mudra.training.mixing import mix
@@ -71,6 +72,8 @@ class Stepper:
         names = clips.manifest.tasks
         self.loss = build_loss(recipe.loss, self.tasks, targets, team.device, names=names)
         self.loss.require_heads(self._heads())
+        if team.size > 1:
+            share_batch_norm(self.model)
         self.together = team.wrap(self.model, self.nothing)
         compiled = torch.compile(self.together) if recipe.train.compile else self.together
         self.forward: nn.Module = compiled  # type: ignore[assignment]
@@ -136,7 +139,8 @@ class Stepper:
         empty = not len(next(iter(targets.values())))
         if empty and self.team.size == 1:
             return figures
-        with autocast(self.precision, self.team.device):
+        counting = uncounted(self.model) if empty else nullcontext()
+        with autocast(self.precision, self.team.device), counting:
             logits = self.forward(self.nothing if empty else streams)
         if empty:  # the others wait for this process's part of the gradient, which is 0
             torch.stack([x.float().sum() for x in logits.values()]).sum().mul(0).backward()
