@@ -57,6 +57,7 @@ EVERYTHING = {
     "drop_path": 0.1,
     "layer_drop": 0.1,
 }
+C3D = {"channels": [[4], [6, 6], [8]], "width": 12}
 CLASSES = {"verb": 5, "noun": 3}
 CATALOGUE = {
     "timesformer, token per frame": Tiny("timesformer", TIMESFORMER, VIDEO),
@@ -74,6 +75,8 @@ CATALOGUE = {
     "timesformer, convolutions": Tiny(
         "timesformer", {**TIMESFORMER, "stem": "conv", "frame_differences": True, "dropout": 0.1}, VIDEO
     ),
+    "c3d": Tiny("c3d", C3D, VIDEO),
+    "c3d, a trunk": Tiny("c3d", {**C3D, "readout": "pool", "dropout": 0.1}, {"depth": (4, 1, 16, 16)}),
     "keypoint transformer": Tiny("keypoint_transformer", KEYPOINTS, POINTS),
     "keypoint transformer, a series": Tiny("keypoint_transformer", KEYPOINTS, {"series": (6, 5)}),
     "keypoint transformer, bones": Tiny(

@@ -49,6 +49,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "utd_mhad": "mudra.datasets.utd_mhad:UtdMhad",
     },
     "model": {
+        "c3d": "mudra.models.c3d:C3D",
         "keypoint_transformer": "mudra.models.keypoint_transformer:KeypointTransformer",
         "timesformer": "mudra.models.timesformer:TimeSformer",
     },

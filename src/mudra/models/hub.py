@@ -1,4 +1,4 @@
-"""Where published weights lie: a folder of this machine, or one of the Hugging Face hub."""
+"""Where published weights lie: a folder or file of this machine, or a folder of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import re
 from pathlib import Path
 
 from mudra.errors import ModelError
+from mudra.models.published import is_weights_file
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 WANTED = ("*.safetensors", "*.json")  # no code, and nothing that is unpickled
 
 
 def local_folder(source: str | Path) -> Path:
-    """The folder itself, or the local copy of a hub id such as "facebook/timesformer-base-finetuned-k400".
+    """The folder or file itself, or the local copy of a hub id such as "facebook/timesformer-base-finetuned-k400".
 
     What lies here goes before the hub, and so does a name whose first part is a folder here ("runs/mistyped").
 
@@ -20,7 +21,8 @@ def local_folder(source: str | Path) -> Path:
         ModelError: there is no such folder and none can be fetched.
     """
     folder, name = Path(source), Path(source).as_posix()
-    if folder.is_dir() or not HUB_ID.fullmatch(name) or folder.parent.is_dir():
+    here = folder.is_dir() or folder.parent.is_dir() or is_weights_file(folder)
+    if here or not HUB_ID.fullmatch(name):
         return folder
     try:
         from huggingface_hub import snapshot_download

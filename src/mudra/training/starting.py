@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from mudra.bundle import Bundle
 from mudra.errors import ModelError
 from mudra.files import read_json
 from mudra.models.hub import local_folder
+from mudra.models.published import is_weights_file, read_published
 from mudra.models.timesformer import TimeSformer, from_transformers
 from mudra.models.timesformer_weights import adapt_positions
 from mudra.progress import Say
@@ -29,18 +30,30 @@ MEANING = ("attention", "class_token", "norm_eps", "pool", "readout", "frame_dif
 PICTURES = ("resize", "shorter_side", "mean", "std")
 
 
+@runtime_checkable
+class FromPublished(Protocol):
+    """A model that knows the names under which its weights were published."""
+
+    def from_published(self, state: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
+        """Published weights under the model's own names; ModelError where they are not its."""
+        ...
+
+
 def start_from(model: nn.Module, source: str | Path, bundle: Bundle, say: Say) -> None:
     """Take over weights from elsewhere.
 
     Args:
-        source: a run, a bundle, a folder of transformers, or the name of one on the Hugging Face hub.
+        source: a run, a bundle, a folder of transformers, the name of one on the Hugging Face hub, or a publisher's
+            file of weights.
         bundle: what the model is trained for.
     Raises:
         ModelError: nothing there, garbled, or none of it fits the model.
     """
     folder = local_folder(source)
     remarks: list[str] = []
-    if kind_of(folder) == "published":
+    if is_weights_file(folder):
+        weights = weights_of_file(model, folder, bundle)
+    elif kind_of(folder) == "published":
         weights = published_weights(model, folder, bundle, remarks)
     else:
         folder = RunFolder(folder).bundle_folder()
@@ -65,6 +78,21 @@ def start_from(model: nn.Module, source: str | Path, bundle: Bundle, say: Say) -
     )
     for remark in remarks:
         say(remark)
+
+
+def weights_of_file(model: nn.Module, place: Path, bundle: Bundle) -> dict[str, Tensor]:
+    """A publisher's file of weights, under the names of a model that knows the publisher's.
+
+    Raises:
+        ModelError: the model's kind knows no such files, or these are not its.
+    """
+    if not isinstance(model, FromPublished):
+        kind = getattr(bundle.model, "kind", "")
+        raise ModelError(
+            f"{place}: a file of weights alone, which a model of kind {kind!r} does not start from. Give a run, "
+            "a bundle, or a folder that says what they are of."
+        )
+    return model.from_published(read_published(place), str(place))
 
 
 def kind_of(folder: Path) -> Literal["published", "ours"]:
