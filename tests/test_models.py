@@ -58,6 +58,7 @@ EVERYTHING = {
     "layer_drop": 0.1,
 }
 C3D = {"channels": [[4], [6, 6], [8]], "width": 12}
+R2PLUS1D = {"network": "r2plus1d_18", "width_multiple": 0.125, "blocks": [1, 1, 1, 1]}
 CLASSES = {"verb": 5, "noun": 3}
 CATALOGUE = {
     "timesformer, token per frame": Tiny("timesformer", TIMESFORMER, VIDEO),
@@ -77,6 +78,7 @@ CATALOGUE = {
     ),
     "c3d": Tiny("c3d", C3D, VIDEO),
     "c3d, a trunk": Tiny("c3d", {**C3D, "readout": "pool", "dropout": 0.1}, {"depth": (4, 1, 16, 16)}),
+    "video, R(2+1)D": Tiny("video", R2PLUS1D, VIDEO),
     "keypoint transformer": Tiny("keypoint_transformer", KEYPOINTS, POINTS),
     "keypoint transformer, a series": Tiny("keypoint_transformer", KEYPOINTS, {"series": (6, 5)}),
     "keypoint transformer, bones": Tiny(

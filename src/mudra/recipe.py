@@ -52,6 +52,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "c3d": "mudra.models.c3d:C3D",
         "keypoint_transformer": "mudra.models.keypoint_transformer:KeypointTransformer",
         "timesformer": "mudra.models.timesformer:TimeSformer",
+        "video": "mudra.models.videos:VideoNetwork",
     },
     "schedule": {
         "constant": "mudra.sections:ConstantSchedule",

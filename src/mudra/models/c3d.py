@@ -23,14 +23,13 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mudra.errors import ModelError
 from mudra.models.layers import TaskHeads
-from mudra.models.shapes import Shape, one_picture_stream, require_pictures
+from mudra.models.shapes import Shape, one_picture_stream, require_pictures, with_channels
 from mudra.settings import Settings
 
 Positive = Annotated[int, Field(ge=1)]
@@ -224,21 +223,6 @@ def from_published(
                 "the weights are a C3D's"
             )
     return ours
-
-
-def with_channels(weight: Tensor, channels: int) -> Tensor:
-    """First weights [out, 3, ...] for pictures of other channels.
-
-    One channel gets their sum: a grey picture is answered like the same picture in three equal channels. More than
-    three repeat them, scaled so that equal channels are answered alike.
-    """
-    found = weight.shape[1]
-    if channels == found:
-        return weight
-    if channels == 1:
-        return weight.sum(1, keepdim=True)
-    index = torch.arange(channels, device=weight.device) % found
-    return weight[:, index] * (found / channels)
 
 
 def _convolution(module: str) -> int | None:

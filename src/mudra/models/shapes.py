@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from mudra.errors import ModelError
@@ -34,6 +35,21 @@ def one_picture_stream(inputs: Mapping[str, tuple[int, ...]], model: str) -> tup
         )
     frames, channels, height, width = shape
     return name, (frames, channels, height, width)
+
+
+def with_channels(weight: Tensor, channels: int) -> Tensor:
+    """First weights [out, 3, ...] for pictures of other channels.
+
+    One channel gets their sum: a grey picture is answered like the same picture in three equal channels. More than
+    three repeat them, scaled so that equal channels are answered alike.
+    """
+    found = weight.shape[1]
+    if channels == found:
+        return weight
+    if channels == 1:
+        return weight.sum(1, keepdim=True)
+    index = torch.arange(channels, device=weight.device) % found
+    return weight[:, index] * (found / channels)
 
 
 def require_pictures(x_BTCHW: Tensor, channels: int, model: str) -> None:

@@ -27,12 +27,14 @@ from mudra.training.run_folder import RunFolder
 
 # Settings that change what weights mean and leave their shapes as they are.
 MEANING = ("attention", "class_token", "norm_eps", "pool", "readout", "frame_differences")
+FETCHED = re.compile(r"torchvision:(.+)")
 PICTURES = ("resize", "shorter_side", "mean", "std")
 
 
 @runtime_checkable
 class FromPublished(Protocol):
-    """A model that knows the names under which its weights were published."""
+    """A model that knows the names under which its weights were published. It may have `fetch_published(name)` and
+    `published_clip()` as well: see `VideoNetwork`."""
 
     def from_published(self, state: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
         """Published weights under the model's own names; ModelError where they are not its."""
@@ -43,16 +45,16 @@ def start_from(model: nn.Module, source: str | Path, bundle: Bundle, say: Say) -
     """Take over weights from elsewhere.
 
     Args:
-        source: a run, a bundle, a folder of transformers, the name of one on the Hugging Face hub, or a publisher's
-            file of weights.
+        source: a run, a bundle, a folder of transformers, the name of one on the Hugging Face hub, a publisher's
+            file of weights, or torchvision:NAME of what torchvision publishes for the model's network.
         bundle: what the model is trained for.
     Raises:
         ModelError: nothing there, garbled, or none of it fits the model.
     """
     folder = local_folder(source)
     remarks: list[str] = []
-    if is_weights_file(folder):
-        weights = weights_of_file(model, folder, bundle)
+    if is_weights_file(folder) or FETCHED.match(str(source)):
+        weights = weights_alone(model, source, bundle, remarks)
     elif kind_of(folder) == "published":
         weights = published_weights(model, folder, bundle, remarks)
     else:
@@ -80,19 +82,35 @@ def start_from(model: nn.Module, source: str | Path, bundle: Bundle, say: Say) -
         say(remark)
 
 
-def weights_of_file(model: nn.Module, place: Path, bundle: Bundle) -> dict[str, Tensor]:
-    """A publisher's file of weights, under the names of a model that knows the publisher's.
+def weights_alone(
+    model: nn.Module, source: str | Path, bundle: Bundle, remarks: list[str]
+) -> dict[str, Tensor]:
+    """A publisher's weights without settings, under the names of a model that knows the publisher's.
 
+    Args:
+        source: a file, or torchvision:NAME.
+        remarks: where the recipe's clips depart from those that the weights were trained on is added.
     Raises:
-        ModelError: the model's kind knows no such files, or these are not its.
+        ModelError: the model's kind knows no such weights, or these are not its.
     """
+    kind = getattr(bundle.model, "kind", "")
     if not isinstance(model, FromPublished):
-        kind = getattr(bundle.model, "kind", "")
         raise ModelError(
-            f"{place}: a file of weights alone, which a model of kind {kind!r} does not start from. Give a run, "
+            f"{source}: weights without settings, which a model of kind {kind!r} does not start from. Give a run, "
             "a bundle, or a folder that says what they are of."
         )
-    return model.from_published(read_published(place), str(place))
+    fetched, fetch = FETCHED.match(str(source)), getattr(model, "fetch_published", None)
+    if fetched is None:
+        state = read_published(Path(source))
+    elif fetch is not None:
+        state = fetch(fetched[1])
+    else:
+        raise ModelError(
+            f"{source}: torchvision has no weights of a model of kind {kind!r}. Give a file of them."
+        )
+    prepared: Mapping[str, Any] = getattr(model, "published_clip", dict)()
+    remarks += departures("clip", PICTURES, prepared, bundle.preprocessing.settings.model_dump())
+    return model.from_published(state, str(source))
 
 
 def kind_of(folder: Path) -> Literal["published", "ours"]:
