@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mudra.models.keypoint_transformer import Block, KeypointTransformerSettings, sight
+from mudra.models.keypoint_transformer import KeypointTransformerSettings, make_block, sight
 from mudra.models.layers import rotary_phases
 from reading import versions
 
@@ -60,7 +60,7 @@ class Ours(nn.Module):
             attention_dropout=dropout,
         )
         self.head = size.width // size.heads
-        self.blocks = nn.ModuleList(Block(settings, 0.0) for _ in range(size.depth))
+        self.blocks = nn.ModuleList(make_block(settings, 0.0) for _ in range(size.depth))
 
     def forward(self, x_BTD: Tensor, there_BT: Tensor) -> Tensor:
         phases = rotary_phases(x_BTD.shape[1], self.head, x_BTD)

@@ -59,6 +59,7 @@ EVERYTHING = {
 }
 C3D = {"channels": [[4], [6, 6], [8]], "width": 12}
 R2PLUS1D = {"network": "r2plus1d_18", "width_multiple": 0.125, "blocks": [1, 1, 1, 1]}
+FRAMES = {"backbone": "test_efficientnet", "width": 16, "heads": 2, "depth": 1}
 CLASSES = {"verb": 5, "noun": 3}
 CATALOGUE = {
     "timesformer, token per frame": Tiny("timesformer", TIMESFORMER, VIDEO),
@@ -77,6 +78,44 @@ CATALOGUE = {
         "timesformer", {**TIMESFORMER, "stem": "conv", "frame_differences": True, "dropout": 0.1}, VIDEO
     ),
     "c3d": Tiny("c3d", C3D, VIDEO),
+    "frames, mean": Tiny("frames", {"backbone": "test_resnet"}, VIDEO),
+    "frames, depth": Tiny("frames", {**FRAMES, "head_dropout": 0.2}, {"depth": (4, 1, 16, 16)}),
+    "frames, LSTM, frozen stages": Tiny(
+        "frames",
+        {
+            **FRAMES,
+            "temporal": "lstm",
+            "depth": 2,
+            "frozen_stages": 2,
+            "dropout": 0.1,
+            "frame_differences": True,
+        },
+        VIDEO,
+    ),
+    "frames, transformer, frozen": Tiny(
+        "frames", {**FRAMES, "temporal": "transformer", "frozen_stages": 6, "drop_path": 0.1}, VIDEO
+    ),
+    "frames, a vision transformer, learned positions": Tiny(
+        "frames",
+        {**FRAMES, "backbone": "test_vit", "temporal": "transformer", "positions": "learned", "depth": 2},
+        VIDEO,
+    ),
+    "frames, windows, branches": Tiny(
+        "frames",
+        {**FRAMES, "temporal": "multiscale", "windows": [2, 3, 8], "branches": "separate", "branch_depth": 2},
+        VIDEO,
+    ),
+    "frames, tasks that look at each other": Tiny(
+        "frames",
+        {
+            **FRAMES,
+            "branches": "crossed",
+            "branch_depth": 2,
+            "attention_dropout": 0.1,
+            "backbone_drop_path": 0.1,
+        },
+        VIDEO,
+    ),
     "c3d, a trunk": Tiny("c3d", {**C3D, "readout": "pool", "dropout": 0.1}, {"depth": (4, 1, 16, 16)}),
     "video, R(2+1)D": Tiny("video", R2PLUS1D, VIDEO),
     "keypoint transformer": Tiny("keypoint_transformer", KEYPOINTS, POINTS),

@@ -50,6 +50,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
     },
     "model": {
         "c3d": "mudra.models.c3d:C3D",
+        "frames": "mudra.models.frames:Frames",
         "keypoint_transformer": "mudra.models.keypoint_transformer:KeypointTransformer",
         "timesformer": "mudra.models.timesformer:TimeSformer",
         "video": "mudra.models.videos:VideoNetwork",

@@ -450,8 +450,9 @@ class TrainSettings(Settings):
     decode_failures: the share of training clips that may be undecodable before training stops.
     keep: how many of the latest checkpoints stay, besides the best.
     init_from: whose weights the training starts from: a run, a bundle, or published weights: in transformers' form, as
-        a folder or a name on the Hugging Face hub; a file of a state_dict (.pth, .safetensors); or torchvision:NAME,
-        such as torchvision:KINETICS400_V1, which its server gives. `--init-from` says another.
+        a folder or a name on the Hugging Face hub; a file of a state_dict (.pth, .safetensors); or torchvision:NAME or
+        timm:NAME, such as torchvision:KINETICS400_V1 or timm:resnet50.a1_in1k, fetched from where they publish it.
+        `--init-from` says another.
     """
 
     epochs: Positive = 50

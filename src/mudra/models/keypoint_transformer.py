@@ -28,14 +28,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mudra.errors import ModelError, did_you_mean
+from mudra.models.blocks import Block, normalisation
 from mudra.models.layers import (
-    MLP,
     Dropout,
-    DropPath,
-    Phases,
-    RMSNorm,
-    SelfAttention,
-    SwiGLU,
     TaskHeads,
     eager_on_cpu,
     require_heads_divide,
@@ -154,42 +149,20 @@ class TemporalConvolution(nn.Module):
         return x_BTD
 
 
-class Block(nn.Module):
-    """One layer: attention along time, then the MLP; each is normalised before and added after."""
-
-    def __init__(self, settings: KeypointTransformerSettings, drop_path: float) -> None:
-        super().__init__()
-        width = settings.width
-        mlp = MLP if settings.mlp == "gelu" else SwiGLU
-        learned = settings.residual == "learned"
-        self.norm_time = normalisation(settings)
-        self.time = SelfAttention(
-            width, settings.heads, dropout=settings.dropout, attention_dropout=settings.attention_dropout
-        )
-        self.norm_mlp = normalisation(settings)
-        self.mlp = mlp(width, round(width * settings.mlp_ratio), settings.dropout)
-        self.drop_path = DropPath(drop_path)
-        self.layer_drop = settings.layer_drop
-        self.weight_time = nn.Parameter(torch.ones(1)) if learned else None
-        self.weight_mlp = nn.Parameter(torch.ones(1)) if learned else None
-
-    def forward(self, x_BTD: Tensor, phases: Phases, bias: Tensor | None) -> Tensor:
-        y_BTD = x_BTD + self.branch(
-            self.time(self.norm_time(x_BTD), phases=phases, bias=bias), self.weight_time
-        )
-        y_BTD = y_BTD + self.branch(self.mlp(self.norm_mlp(y_BTD)), self.weight_mlp)
-        if not self.training or self.layer_drop == 0:
-            return y_BTD
-        stays = torch.rand((), device=x_BTD.device) >= self.layer_drop
-        return torch.where(stays, y_BTD, x_BTD)  # the layer has a gradient of 0 where it is left out
-
-    def branch(self, x_BTD: Tensor, weight: Tensor | None) -> Tensor:
-        return self.drop_path(x_BTD if weight is None else x_BTD * weight)
-
-
-def normalisation(settings: KeypointTransformerSettings) -> nn.Module:
-    """The norm before a branch."""
-    return nn.LayerNorm(settings.width) if settings.norm == "layer" else RMSNorm(settings.width, eps=1e-5)
+def make_block(settings: KeypointTransformerSettings, drop_path: float) -> Block:
+    """One layer as the settings have it."""
+    return Block(
+        settings.width,
+        settings.heads,
+        mlp_ratio=settings.mlp_ratio,
+        dropout=settings.dropout,
+        attention_dropout=settings.attention_dropout,
+        drop_path=drop_path,
+        layer_drop=settings.layer_drop,
+        norm=settings.norm,
+        mlp=settings.mlp,
+        learned=settings.residual == "learned",
+    )
 
 
 def sight(there_BT: Tensor, reach: str, window: int, stride: int) -> Tensor | None:
@@ -224,7 +197,7 @@ class Readout(nn.Module):
     def __init__(self, settings: KeypointTransformerSettings) -> None:
         super().__init__()
         self.poolings = settings.pooling
-        self.norm = normalisation(settings)
+        self.norm = normalisation(settings.width, settings.norm)
         self.weigh = nn.Linear(settings.width, settings.heads) if "attention" in self.poolings else None
         each = {"mean": 1, "max": 1, "attention": 1, "multiscale": sum(SCALES)}
         self.width = settings.width * sum(each[pooling] for pooling in self.poolings)
@@ -324,7 +297,7 @@ class KeypointTransformer(nn.Module):
         self.between = TemporalConvolution(width, settings.kernels) if settings.kernels else None
         steps = max(blocks - 1, 1)
         self.blocks = nn.ModuleList(
-            Block(settings, settings.drop_path * index / steps) for index in range(blocks)
+            make_block(settings, settings.drop_path * index / steps) for index in range(blocks)
         )
         self.readout = Readout(settings)
         self.feature_width = self.readout.width

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mudra.models.layers import Dropout, Phases, attend, rotary_phases, turned
+from mudra.models.blocks import CrossAttention
+from mudra.models.layers import Dropout, rotary_phases
 
 SPEED = 8.0  # per difference: what a body moves from frame to frame is about so much smaller than itself
 SHORTEST = 1e-3  # a bone that is shorter points nowhere in particular
@@ -76,38 +77,6 @@ class FrameEmbedding(nn.Module):
         return self.dropout(self.norm(x_BTD))
 
 
-class PatchAttention(nn.Module):
-    """Multi-head attention from one set of patches to another (or to itself), over the patches that are seen."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.LayerNorm(width)
-        self.norm_other = nn.LayerNorm(width)
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.projection = nn.Linear(width, width)
-        self.dropout = Dropout(dropout)
-
-    def forward(
-        self, x_GPE: Tensor, other_GPE: Tensor, seen_GP: Tensor, phases: Phases | None = None
-    ) -> Tensor:
-        """What is added to x: 0 where nothing of the other was seen. `seen` is of the other."""
-        q = self.query(self.norm(x_GPE)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = (
-            self.key_value(self.norm_other(other_GPE))
-            .unflatten(-1, (2, self.heads, -1))
-            .permute(2, 0, 3, 1, 4)
-        )
-        if phases is not None:
-            q, k = turned(q, *phases), turned(k, *phases)
-        any_G11 = seen_GP.any(1)[:, None, None]
-        looked_at = seen_GP | ~any_G11[:, 0]
-        bias = torch.zeros_like(looked_at, dtype=q.dtype).masked_fill(~looked_at, -torch.inf)
-        answer = attend(q, k, v, bias=bias[:, None, None]).transpose(1, 2).flatten(2)
-        return self.dropout(self.projection(answer)) * any_G11
-
-
 class Part(nn.Module):
     """One part of the body: its points in patches, each patch a vector, and attention among them.
 
@@ -125,7 +94,7 @@ class Part(nn.Module):
         self.missing = nn.Parameter(torch.zeros(width))
         self.norm = nn.LayerNorm(width)
         # attention with one key to choose from would learn nothing
-        self.attention = PatchAttention(width, heads, dropout) if self.patches > 1 else None
+        self.attention = CrossAttention(width, heads, dropout) if self.patches > 1 else None
         self.size = width // heads
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,7 +148,7 @@ class PartEmbedding(nn.Module):
         self.parts = nn.ModuleList(
             Part(rows, patch, features, width, heads, dropout) for rows in parts.values()
         )
-        self.crossing = nn.ModuleList(PatchAttention(width, heads, dropout) for _ in range(2 * len(couples)))
+        self.crossing = nn.ModuleList(CrossAttention(width, heads, dropout) for _ in range(2 * len(couples)))
         self.weigh = nn.Linear(width, 1) if len(parts) > 1 else None
         self.fuse = nn.ModuleList(nn.Linear(width, out) for _ in parts)
         self.norm = nn.LayerNorm(out)

@@ -27,7 +27,7 @@ from mudra.training.run_folder import RunFolder
 
 # Settings that change what weights mean and leave their shapes as they are.
 MEANING = ("attention", "class_token", "norm_eps", "pool", "readout", "frame_differences")
-FETCHED = re.compile(r"torchvision:(.+)")
+FETCHED = re.compile(r"(torchvision|timm):(.+)")  # who publishes, and what
 PICTURES = ("resize", "shorter_side", "mean", "std")
 
 
@@ -46,7 +46,7 @@ def start_from(model: nn.Module, source: str | Path, bundle: Bundle, say: Say) -
 
     Args:
         source: a run, a bundle, a folder of transformers, the name of one on the Hugging Face hub, a publisher's
-            file of weights, or torchvision:NAME of what torchvision publishes for the model's network.
+            file of weights, or torchvision:NAME or timm:NAME of what they publish for the model's network.
         bundle: what the model is trained for.
     Raises:
         ModelError: nothing there, garbled, or none of it fits the model.
@@ -88,7 +88,7 @@ def weights_alone(
     """A publisher's weights without settings, under the names of a model that knows the publisher's.
 
     Args:
-        source: a file, or torchvision:NAME.
+        source: a file, torchvision:NAME or timm:NAME.
         remarks: where the recipe's clips depart from those that the weights were trained on is added.
     Raises:
         ModelError: the model's kind knows no such weights, or these are not its.
@@ -102,11 +102,11 @@ def weights_alone(
     fetched, fetch = FETCHED.match(str(source)), getattr(model, "fetch_published", None)
     if fetched is None:
         state = read_published(Path(source))
-    elif fetch is not None:
-        state = fetch(fetched[1])
+    elif fetch is not None and fetched[1] == getattr(model, "publisher", "torchvision"):
+        state = fetch(fetched[2])
     else:
         raise ModelError(
-            f"{source}: torchvision has no weights of a model of kind {kind!r}. Give a file of them."
+            f"{source}: {fetched[1]} has no weights of a model of kind {kind!r}. Give a file of them."
         )
     prepared: Mapping[str, Any] = getattr(model, "published_clip", dict)()
     remarks += departures("clip", PICTURES, prepared, bundle.preprocessing.settings.model_dump())
