@@ -59,7 +59,7 @@ EVERYTHING = {
 }
 C3D = {"channels": [[4], [6, 6], [8]], "width": 12}
 R2PLUS1D = {"network": "r2plus1d_18", "width_multiple": 0.125, "blocks": [1, 1, 1, 1]}
-FRAMES = {"backbone": "test_efficientnet", "width": 16, "heads": 2, "depth": 1}
+FRAMES = {"backbone": "test_resnet", "width": 16, "heads": 2, "depth": 1}
 CLASSES = {"verb": 5, "noun": 3}
 CATALOGUE = {
     "timesformer, token per frame": Tiny("timesformer", TIMESFORMER, VIDEO),
@@ -79,7 +79,9 @@ CATALOGUE = {
     ),
     "c3d": Tiny("c3d", C3D, VIDEO),
     "frames, mean": Tiny("frames", {"backbone": "test_resnet"}, VIDEO),
-    "frames, depth": Tiny("frames", {**FRAMES, "head_dropout": 0.2}, {"depth": (4, 1, 16, 16)}),
+    "frames, depth": Tiny(
+        "frames", {**FRAMES, "backbone": "test_efficientnet", "head_dropout": 0.2}, {"depth": (4, 1, 16, 16)}
+    ),
     "frames, LSTM, frozen stages": Tiny(
         "frames",
         {
@@ -93,7 +95,7 @@ CATALOGUE = {
         VIDEO,
     ),
     "frames, transformer, frozen": Tiny(
-        "frames", {**FRAMES, "temporal": "transformer", "frozen_stages": 6, "drop_path": 0.1}, VIDEO
+        "frames", {**FRAMES, "temporal": "transformer", "frozen_stages": 5, "drop_path": 0.1}, VIDEO
     ),
     "frames, a vision transformer, learned positions": Tiny(
         "frames",

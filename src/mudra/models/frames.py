@@ -200,7 +200,7 @@ class Frames(Freezing):
 
     def undecayed(self) -> set[str]:
         """Parameters that weight decay must leave alone, beside those with one axis: positions, tokens."""
-        spared = getattr(self.backbone, "no_weight_decay", set)()
+        spared: set[str] = getattr(self.backbone, "no_weight_decay", set)()
         names = {f"backbone.{name}" for name in spared} | {"place.positions"}
         return names & dict(self.named_parameters()).keys()
 

@@ -29,9 +29,7 @@ class LSTM(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        # its memory adds up over the frames: in half precision errors would, too
-        with torch.autocast(x_BTD.device.type, enabled=False):
-            y_BTD: Tensor = self.lstm(x_BTD.to(self.lstm.weight_ih_l0.dtype))[0]
+        y_BTD: Tensor = self.lstm(x_BTD)[0]
         return self.dropout(y_BTD)
 
 
