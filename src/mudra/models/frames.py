@@ -207,14 +207,13 @@ class Frames(Freezing):
     # --- published weights --------------------------------------------------------------------
 
     def from_published(self, state: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
-        """Weights by timm's names under ours, brought to our channels and size as timm does.
-
-        Its classifier keeps its name, which no model of ours has.
+        """Weights by timm's names under ours, brought to our channels and size as timm does; without its classifier.
 
         Raises:
             ModelError: they are another network's.
         """
         twice = self.settings.frame_differences is True
+        # what a file lacks timm leaves as it was drawn: put NaN into all that the file has, and see what stays a number
         unknown = {name: torch.full_like(x, torch.nan) for name, x in state.items() if x.is_floating_point()}
         found, shown = (self._loaded({**state, **part}, place, twice) for part in ({}, unknown))
         missing = [name for name, x in shown.items() if x.is_floating_point() and not x.isnan().any()]

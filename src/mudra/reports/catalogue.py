@@ -16,7 +16,7 @@ from mudra.models import count_parameters, flops
 from mudra.recipe import Recipe
 from mudra.types import StreamInfo, StreamKind
 
-ASSUMED_CLASSES = {"label": 10}  # where only a user's files tell how many there are
+ASSUMED_CLASSES = 10  # of a task, where only a user's files tell how many there are
 ASSUMED_LAYOUT = "sign92"  # and which points
 ASSUMED_CHANNELS = 6  # and how many channels
 
@@ -27,8 +27,14 @@ def counts(recipe: Recipe) -> tuple[int, float]:
     preprocessing = Preprocessing(recipe.clip, streams)
     inputs, settings = preprocessing.inputs, fitted(recipe.model, preprocessing)
     with torch.device("meta"):
-        model = build_model(settings, inputs, recipe.data.class_counts() or ASSUMED_CLASSES)
+        model = build_model(settings, inputs, class_counts(recipe))
     return count_parameters(model), flops(model, inputs) / 1e9
+
+
+def class_counts(recipe: Recipe) -> dict[str, int]:
+    """Classes by task, as the kind of data fixes them or taken for granted."""
+    known = recipe.data.class_counts()
+    return known or dict.fromkeys(recipe.data.tasks or ("label",), ASSUMED_CLASSES)
 
 
 def assumed(recipe: Recipe, stream: str) -> StreamInfo:
@@ -55,7 +61,10 @@ def catalogue_table() -> Table:
         for key in ("Reported", "Ours"):
             if key in recipe.about:
                 about.append(f"\n{key.lower()}: {recipe.about[key]}", style="dim")
-        table.add_row(name, f"{parameters:,}", f"{work:,.1f}", about)
+        size = Text(f"{parameters:,}")
+        if "Announced" in recipe.about:
+            size.append(f"\nannounced {recipe.about['Announced'].removesuffix(' parameters')}", style="dim")
+        table.add_row(name, size, f"{work:,.1f}", about)
     return table
 
 
@@ -68,7 +77,7 @@ def recipe_page(name: str) -> Group:
     lines.append(f"trainable parameters: {parameters:,}")
     lines.append(f"GFLOPs per clip: {work:,.2f}")
     if not recipe.data.class_counts():
-        those = ", ".join(f"{count} classes of {task}" for task, count in ASSUMED_CLASSES.items())
+        those = ", ".join(f"{count} classes of {task}" for task, count in class_counts(recipe).items())
         if any(stream_kind(name) == "series" for name in recipe.clip.streams):
             those += f" and series of {ASSUMED_CHANNELS} channels"
         lines.append(f"(counted with {those}; your data decides)")
