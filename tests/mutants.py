@@ -57,7 +57,29 @@ EPIC, EPICS, SHELF, SHELVES = (
 COMPARED = "tests/test_comparison.py"
 SUBMISSION, SUBMISSIONS = "predictions/submissions/epic.py", "tests/test_submissions.py"
 
+PROBING, PROBES = "training/probing.py", "tests/test_probing.py"
+C3D, VIDEOS, VIDEO_TESTS = "models/c3d.py", "models/videos.py", "tests/test_videos.py"
+
 MUTANTS = [
+    # video networks and linear probes
+    Mutant("probe: features of other preprocessing are taken for these", PROBING,
+           'for key in ("model", "clip", "streams", "tasks")}', 'for key in ("model", "streams", "tasks")}',
+           PROBES, "depend"),
+    Mutant("probe: other weights find the features of the first", PROBING,
+           '"weights": _digest(weights),', '"weights": "",', PROBES, "depend"),
+    Mutant("probe: a look is drawn by its place in the fold", PROBING,
+           'return Place(number, look, int.from_bytes(hashlib.sha256(name).digest()[:4], "little"))',
+           "return Place(number, 0, number)", PROBES, "next_look"),
+    Mutant("probe: the whole network learns", "training/train.py",
+           "freeze_all_but_classifiers(model)", "pass", PROBES, "alone"),
+    Mutant("video: classifiers of Kinetics are asked for", VIDEOS,
+           "if name.partition(\".\")[0] not in CLASSIFIERS}", "}", VIDEO_TESTS, "published"),
+    Mutant("video: differences are looked at from the first step", VIDEOS,
+           "x = torch.cat([x, torch.zeros_like(x)], 1)", "x = torch.cat([x, x], 1)", VIDEO_TESTS, "differences"),
+    Mutant("C3D: a window over the edge is dropped", C3D,
+           "pool, ceil_mode=True)", "pool)", "tests/test_c3d.py", "edge or left"),
+    Mutant("published weights: what a file holds is run", "models/published.py",
+           "weights_only=True", "weights_only=False", "tests/test_c3d.py", "code"),
     # 1, 16-18: checkpoints
     Mutant("kill: written in place, not beside", "files.py",
            'return path.with_name(f".{path.name}.{os.getpid()}.tmp")\n\n\ndef _writes',

@@ -15,7 +15,7 @@ import mudra
 from mudra import recipe as recipes
 from mudra.clips.altered import Alteration
 from mudra.clips.loader import EvaluationClips
-from mudra.errors import RecipeError
+from mudra.errors import ModelError, RecipeError
 from mudra.models.videos import VideoNetwork, VideoSettings
 from mudra.predictions import read
 from mudra.training.judging import evaluate
@@ -302,6 +302,27 @@ def test_fresh_weights_are_not_probed(bars: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"train\.init_from"):
         run(tiny_recipe(model=NETWORK, train={"probe": 1}), bars, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_fresh_layers_before_the_classifiers_are_not_probed(bars: Path, tmp_path: Path) -> None:
+    first = run(tiny_recipe(model={"pool": "mean"}, train={"epochs": 1}), bars, tmp_path / "first")
+    deeper = tiny_recipe(model={"pool": "mean", "depth": 2}, train={"probe": 1, "init_from": str(first.path)})
+    with pytest.raises(ModelError, match=r"blocks\.1\.") as told:
+        run(deeper, bars, tmp_path / "run")
+    assert "\n" not in str(told.value)
+
+
+def test_any_model_that_has_features_can_be_probed(bars: Path, tmp_path: Path) -> None:
+    """Here a TimeSformer that has learned something."""
+    first = run(tiny_recipe(train={"epochs": 1}), bars, tmp_path / "first")
+    done = run(
+        tiny_recipe(train={"epochs": 2, "probe": 1, "init_from": str(first.path)}), bars, tmp_path / "run"
+    )
+    was, now = (load_file(each.bundle / "model.safetensors") for each in (first, done))
+    assert {name for name in now if not torch.equal(was[name], now[name])} == {
+        "heads.to_label.weight",
+        "heads.to_label.bias",
+    }
 
 
 def test_a_probe_may_be_the_first_of_two_stages(bars: Path, published: Path, tmp_path: Path) -> None:

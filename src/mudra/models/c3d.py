@@ -23,6 +23,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -219,15 +220,18 @@ def from_published(
     ours_by_number = [
         f"stages.{stage}.{index}" for stage, count in enumerate(stages) for index in range(count)
     ]
-    ours = {}
+    ours: dict[str, Tensor] = {}
     for name, weight in state.items():
         module, _, kind = name.rpartition(".")
         number = _convolution(module)
         if number is not None and number < len(ours_by_number):
             if number == 0 and kind == "weight" and weight.ndim == 5:
                 weight = with_channels(weight, channels)
-            part = "norm" if norm and kind == "bias" else "convolution"
-            ours[f"{ours_by_number[number]}.{part}.{kind}"] = weight
+            place_of = ours_by_number[number]
+            if norm and kind == "bias":
+                ours |= {f"{place_of}.norm.{key}": x for key, x in _norm_that_adds(weight).items()}
+            else:
+                ours[f"{place_of}.convolution.{kind}"] = weight
         elif number is not None or re.fullmatch(r"fc[678](-1)?|classifier\.[036]", module):
             wide = {"classifier.0": "fc6", "classifier.3": "fc7", "classifier.6": "fc8"}
             ours[f"{wide.get(module, module.removesuffix('-1'))}.{kind}"] = weight
@@ -237,6 +241,17 @@ def from_published(
                 "the weights are a C3D's"
             )
     return ours
+
+
+def _norm_that_adds(bias: Tensor) -> dict[str, Tensor]:
+    """A batch norm that, in evaluation, does nothing but add."""
+    one, zero = torch.ones_like(bias), torch.zeros_like(bias)
+    kept = {
+        "running_mean": zero,
+        "running_var": one,
+        "num_batches_tracked": torch.zeros((), dtype=torch.int64),
+    }
+    return {"weight": one.clone(), "bias": bias, **kept}
 
 
 def _convolution(module: str) -> int | None:

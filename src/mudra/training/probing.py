@@ -16,7 +16,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from mudra.bundle import Bundle
 from mudra.clips.loader import Batch, Batches, Clips, EvaluationClips, Place, Sample, TrainingClips
 from mudra.clips.manifest import Manifest
 from mudra.clips.preprocessing import Views
+from mudra.errors import ModelError
 from mudra.files import cache_folder, replace_file
 from mudra.progress import Progress, Say
 from mudra.recipe import Recipe
@@ -72,6 +73,16 @@ def freeze_all_but_classifiers(model: nn.Module) -> None:
     """Let nothing learn but what `heads` holds."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith("heads."))
+
+
+def refuse_fresh_layers(anew: Iterable[str], source: str | Path) -> None:
+    """Raise ModelError where layers before the classifiers start anew: what they make of a clip means nothing."""
+    fresh = sorted(name for name in anew if not name.startswith("heads."))
+    if fresh:
+        raise ModelError(
+            f"train.probe: {source} has no weights for {fresh[0]!r}{' and others' if len(fresh) > 1 else ''}, whose "
+            "layer would stay as fresh as it is. Give weights of the whole network, or leave out train.probe."
+        )
 
 
 class FeatureClips(Clips):

@@ -37,7 +37,7 @@ from mudra.training.hardware import environment
 from mudra.training.judging import evaluator_for, judge_splits, record
 from mudra.training.loop import Hear, Trainer
 from mudra.training.measuring import write_scales
-from mudra.training.probing import Probing, freeze_all_but_classifiers
+from mudra.training.probing import Probing, freeze_all_but_classifiers, refuse_fresh_layers
 from mudra.training.ranks import LostError, Team, join
 from mudra.training.resuming import (
     ended,
@@ -286,7 +286,9 @@ def build_trainer(
     model = bundle.build()
     if init_from is not None:
         team.agree(lambda: local_folder(init_from))  # what has to be fetched is fetched once
-        start_from(model, init_from, bundle, say)
+        anew = start_from(model, init_from, bundle, say)
+        if recipe.train.probe:
+            refuse_fresh_layers(anew, init_from)
     validation = manifest.split("val")
     evaluator = evaluator_for(recipe, validation, bundle.preprocessing, team) if len(validation) else None
     probing: Probing | None = None
