@@ -59,6 +59,10 @@ SUBMISSION, SUBMISSIONS = "predictions/submissions/epic.py", "tests/test_submiss
 
 FRAMES, FREEZING, NORMS = "tests/test_frames.py", "tests/test_freezing.py", "training/batch_norm.py"
 
+PROBING, PROBES = "training/probing.py", "tests/test_probing.py"
+C3D, VIDEOS, VIDEO_TESTS = "models/c3d.py", "models/videos.py", "tests/test_videos.py"
+
+
 MUTANTS = [
     # frame models, freezing, batch norm
     Mutant("frozen: batch norms go on counting", "models/freezing.py",
@@ -66,7 +70,7 @@ MUTANTS = [
     Mutant("frozen: the first stage alone", "models/frames.py",
            "stage < self.settings.frozen_stages}", "stage < 1}", FRAMES, "stages_are_frozen"),
     Mutant("processes: each has a batch norm of its own", "training/step.py",
-           "            share_batch_norm(self.model)", "            pass", FREEZING, "number_of_processes"),
+           "            share_batch_norm(self.seen)", "            pass", FREEZING, "number_of_processes"),
     Mutant("processes: a stand-in counts in batch norm", NORMS,
            "own = x if counts else x[:0]", "own = x", FREEZING, "number_of_processes or without_a_clip"),
     Mutant("processes: batch norm's slopes stay at home", NORMS,
@@ -79,6 +83,25 @@ MUTANTS = [
            FRAMES, "same_moment"),
     Mutant("published: a weight that the file lacks is drawn at random", "models/frames.py",
            "        if missing:\n", "        if False:\n", FRAMES, "another_network"),
+    # video networks and linear probes
+    Mutant("probe: features of other preprocessing are taken for these", PROBING,
+           'for key in ("model", "clip", "streams", "tasks")}', 'for key in ("model", "streams", "tasks")}',
+           PROBES, "depend"),
+    Mutant("probe: other weights find the features of the first", PROBING,
+           '"weights": _digest(weights),', '"weights": "",', PROBES, "depend"),
+    Mutant("probe: a look is drawn by its place in the fold", PROBING,
+           'return Place(number, look, int.from_bytes(hashlib.sha256(name).digest()[:4], "little"))',
+           "return Place(number, 0, number)", PROBES, "next_look"),
+    Mutant("probe: layers that start anew are probed", "training/train.py",
+           "refuse_fresh_layers(anew, init_from)", "pass", PROBES, "fresh_layers"),
+    Mutant("video: classifiers of Kinetics are asked for", VIDEOS,
+           "if name.partition(\".\")[0] not in CLASSIFIERS}", "}", VIDEO_TESTS, "published"),
+    Mutant("video: differences are looked at from the first step", VIDEOS,
+           "x = torch.cat([x, torch.zeros_like(x)], 1)", "x = torch.cat([x, x], 1)", VIDEO_TESTS, "differences"),
+    Mutant("C3D: a window over the edge is dropped", C3D,
+           "pool, ceil_mode=True)", "pool)", "tests/test_c3d.py", "edge or left"),
+    Mutant("published weights: what a file holds is run", "models/published.py",
+           "weights_only=True", "weights_only=False", "tests/test_c3d.py", "code"),
     # 1, 16-18: checkpoints
     Mutant("kill: written in place, not beside", "files.py",
            'return path.with_name(f".{path.name}.{os.getpid()}.tmp")\n\n\ndef _writes',

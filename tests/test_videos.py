@@ -143,10 +143,45 @@ def test_small_clips_are_looked_at(network: str, shape: tuple[int, ...]) -> None
     assert features.isfinite().all()
 
 
+def test_published_weights_do_not_look_at_differences_at_first() -> None:
+    plain, both = build(**NARROW), build(**NARROW, frame_differences=True)
+    both.load_state_dict(
+        {**both.state_dict(), **both.from_published(plain.network.state_dict(), "published")}
+    )
+    clips = {"video": torch.randn(2, *SMALL)}
+    torch.testing.assert_close(both.features(clips), plain.features(clips))
+
+
+def test_differences_alone_do_not_show_what_stands_still() -> None:
+    model = build(**NARROW, frame_differences="alone")
+    still = torch.randn(1, 1, 3, 16, 16).expand(-1, 4, -1, -1, -1)
+    assert torch.equal(model.features({"video": still}), model.features({"video": torch.zeros(1, *SMALL)}))
+
+
 def test_s3d_averages_as_published_where_the_clip_is_large_enough() -> None:
     x = torch.randn(1, 3, 4, 8, 7)
     average = ghost((16, 3, 224, 224), network="s3d").network.avgpool
     torch.testing.assert_close(average(x), nn.AvgPool3d((2, 7, 7), stride=1)(x))
+
+
+@pytest.mark.parametrize("network", PUBLISHED)
+def test_five_stages_are_a_whole_network(network: str) -> None:
+    """Each stage freezes more than the one before, the last all but the classifiers."""
+    counts = [count_parameters(ghost((16, 3, 224, 224), network=network, frozen_stages=n)) for n in range(6)]
+    assert counts == sorted(set(counts), reverse=True)
+    assert counts[5] == 5 * ghost((16, 3, 224, 224), network=network).feature_width + 5
+    with pytest.raises(ModelError, match="at most 5"):
+        ghost((16, 3, 224, 224), network=network, frozen_stages=6)
+
+
+def test_what_is_frozen_keeps_its_statistics() -> None:
+    model = build(**NARROW, frozen_stages=3).train()
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    model({"video": torch.randn(2, *SMALL)})["label"].sum().backward()
+    moved = {name for name, x in model.state_dict().items() if not torch.equal(x, before[name])}
+    learns = {name for name, x in model.named_parameters() if x.grad is not None}
+    assert {name.split(".")[1] for name in moved} == {"layer3", "layer4"}
+    assert {name.split(".")[1] for name in learns} == {"layer3", "layer4", "to_label"}
 
 
 def test_narrow_networks_keep_the_form() -> None:

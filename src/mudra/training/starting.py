@@ -41,8 +41,8 @@ class FromPublished(Protocol):
         ...
 
 
-def start_from(model: nn.Module, source: str | Path, bundle: Bundle, say: Say) -> None:
-    """Take over weights from elsewhere.
+def start_from(model: nn.Module, source: str | Path, bundle: Bundle, say: Say) -> set[str]:
+    """Take over weights from elsewhere. Returns the names of those that start anew.
 
     Args:
         source: a run, a bundle, a folder of transformers, the name of one on the Hugging Face hub, a publisher's
@@ -80,6 +80,7 @@ def start_from(model: nn.Module, source: str | Path, bundle: Bundle, say: Say) -
     )
     for remark in remarks:
         say(remark)
+    return own.keys() - fitting.keys()
 
 
 def weights_alone(

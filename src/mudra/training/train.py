@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from mudra import bundle as bundles
 from mudra.bundle import Bundle, load_weights
 from mudra.clips.layouts import fingerprint
-from mudra.clips.loader import TrainingClips
+from mudra.clips.loader import Clips, TrainingClips
 from mudra.clips.manifest import Manifest
 from mudra.clips.series import Scale
 from mudra.datasets.opening import folds_of, open_data
@@ -23,6 +24,7 @@ from mudra.errors import (
     NonFiniteError,
     OutputError,
     PrunedError,
+    RecipeError,
     StoppedError,
 )
 from mudra.models import count_parameters
@@ -35,6 +37,7 @@ from mudra.training.hardware import environment
 from mudra.training.judging import evaluator_for, judge_splits, record
 from mudra.training.loop import Hear, Trainer
 from mudra.training.measuring import write_scales
+from mudra.training.probing import Probing, freeze_all_but_classifiers, refuse_fresh_layers
 from mudra.training.ranks import LostError, Team, join
 from mudra.training.resuming import (
     ended,
@@ -170,6 +173,11 @@ def _train_one(
         say(note)
     if resume:
         team.agree(lambda: refuse_other_recipe(run, recipe))
+    if recipe.train.probe and init_from is None and not resume:
+        raise RecipeError(
+            f"train.probe: found {recipe.train.probe} and no weights to start from; what fresh weights make of a clip "
+            "means nothing. Set train.init_from."
+        )
     bundle = bundle_for(recipe, manifest, run, team, session.progress, resume=resume)
     place = None
     if resume:
@@ -278,14 +286,25 @@ def build_trainer(
     model = bundle.build()
     if init_from is not None:
         team.agree(lambda: local_folder(init_from))  # what has to be fetched is fetched once
-        start_from(model, init_from, bundle, say)
-    where = team.device.type if team.size == 1 else f"{team.size} processes ({team.device.type})"
-    say(
-        f"{recipe.name}: {count_parameters(model):,} parameters, {len(clips.manifest)} training clips, "
-        f"{', '.join(f'{len(names)} classes of {task}' for task, names in bundle.tasks.items())}, on {where}"
-    )
+        anew = start_from(model, init_from, bundle, say)
+        if recipe.train.probe:
+            refuse_fresh_layers(anew, init_from)
     validation = manifest.split("val")
     evaluator = evaluator_for(recipe, validation, bundle.preprocessing, team) if len(validation) else None
+    probing: Probing | None = None
+    looked_at: Clips = clips
+    if recipe.train.probe:
+        freeze_all_but_classifiers(model)
+        probing = Probing(recipe, model, bundle, team)
+        looked_at = probing.training(clips)
+        if evaluator is not None:
+            seen = probing.evaluation(validation)
+            evaluator = evaluator_for(recipe, validation, bundle.preprocessing, team, looked_at=seen)
+    where = team.device.type if team.size == 1 else f"{team.size} processes ({team.device.type})"
+    say(
+        f"{recipe.name}: {parameters_of(model)}, {len(clips.manifest)} training clips, "
+        f"{', '.join(f'{len(names)} classes of {task}' for task, names in bundle.tasks.items())}, on {where}"
+    )
     facts: dict[str, Any] = {
         SPLIT: manifest.split_hash,
         **{
@@ -297,7 +316,7 @@ def build_trainer(
     return Trainer(
         recipe,
         model,
-        clips,
+        looked_at,
         evaluator,
         run,
         team,
@@ -306,7 +325,18 @@ def build_trainer(
         say=say,
         progress=session.progress,
         hear=session.hear,
+        probing=probing,
     )
+
+
+def parameters_of(model: nn.Module) -> str:
+    """How many parameters a model has, and how many of them learn.
+
+    >>> parameters_of(nn.Linear(3, 2))
+    '8 parameters'
+    """
+    learning, whole = count_parameters(model), count_parameters(model, trainable=False)
+    return f"{whole:,} parameters" + (f", of which {learning:,} learn" if learning < whole else "")
 
 
 def finish(trainer: Trainer, bundle: Bundle, manifest: Manifest) -> None:
@@ -342,7 +372,7 @@ def card(recipe: Recipe, bundle: Bundle, trainer: Trainer) -> str:
         name=recipe.name,
         tasks=tasks,
         shapes=shapes,
-        parameters=count_parameters(trainer.model),
+        parameters=count_parameters(trainer.model, trainable=False),
         clips=len(trainer.clips.manifest),
         judged=judged,
         example=EXAMPLE_OF_SEVERAL if len(bundle.tasks) > 1 else EXAMPLE_OF_ONE,
