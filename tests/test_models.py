@@ -56,7 +56,12 @@ EVERYTHING = {
     "layer_drop": 0.1,
 }
 C3D = {"channels": [[4], [6, 6], [8]], "width": 12}
-R2PLUS1D = {"network": "r2plus1d_18", "width_multiple": 0.125, "blocks": [1, 1, 1, 1]}
+R2PLUS1D = {
+    "network": "r2plus1d_18",
+    "frame_differences": True,
+    "width_multiple": 0.125,
+    "blocks": [1, 1, 1, 1],
+}
 FRAMES = {"backbone": "test_resnet", "width": 16, "heads": 2, "depth": 1}
 CLASSES = {"verb": 5, "noun": 3}
 CATALOGUE = {

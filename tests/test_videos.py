@@ -143,6 +143,21 @@ def test_small_clips_are_looked_at(network: str, shape: tuple[int, ...]) -> None
     assert features.isfinite().all()
 
 
+def test_published_weights_do_not_look_at_differences_at_first() -> None:
+    plain, both = build(**NARROW), build(**NARROW, frame_differences=True)
+    both.load_state_dict(
+        {**both.state_dict(), **both.from_published(plain.network.state_dict(), "published")}
+    )
+    clips = {"video": torch.randn(2, *SMALL)}
+    torch.testing.assert_close(both.features(clips), plain.features(clips))
+
+
+def test_differences_alone_do_not_show_what_stands_still() -> None:
+    model = build(**NARROW, frame_differences="alone")
+    still = torch.randn(1, 1, 3, 16, 16).expand(-1, 4, -1, -1, -1)
+    assert torch.equal(model.features({"video": still}), model.features({"video": torch.zeros(1, *SMALL)}))
+
+
 def test_s3d_averages_as_published_where_the_clip_is_large_enough() -> None:
     x = torch.randn(1, 3, 4, 8, 7)
     average = ghost((16, 3, 224, 224), network="s3d").network.avgpool

@@ -43,6 +43,7 @@ from mudra.errors import ModelError
 from mudra.models.layers import TaskHeads
 from mudra.models.positions import resize_space, resize_time
 from mudra.models.shapes import Shape, one_picture_stream, require_pictures, with_channels
+from mudra.models.stems import with_differences
 from mudra.settings import Settings
 
 Positive = Annotated[int, Field(ge=1)]
@@ -68,6 +69,8 @@ class VideoSettings(Settings):
     network: torchvision's name of it.
     width_multiple, blocks: of the residual networks alone: channels of all layers as a multiple of the published 64
         to 512, and residual blocks of each of the four stages. Published weights fit 1 and [2, 2, 2, 2].
+    frame_differences: show the network each frame's change since the one before as well; `alone` shows nothing else, so
+        that a few clips' backgrounds cannot be learned by heart.
     dropout: before the classifiers. drop_path: rate of stochastic depth in the last block of an MViT or Swin; it
         rises linearly from 0 in the first.
     """
@@ -76,6 +79,7 @@ class VideoSettings(Settings):
     network: Network = "r2plus1d_18"
     width_multiple: Annotated[float, Field(gt=0, le=4)] = 1.0
     blocks: tuple[Positive, Positive, Positive, Positive] = (2, 2, 2, 2)
+    frame_differences: bool | Literal["alone"] = False
     dropout: Rate = 0.0
     drop_path: Rate = 0.0
 
@@ -124,6 +128,8 @@ class VideoNetwork(nn.Module):
                 f"model {name}, {self.stream}: found a clip of shape {found}; expected {self.shape}, for which its "
                 "positions were made; set clip.frames and clip.size when training"
             )
+        if self.settings.frame_differences:
+            x_BTCHW = with_differences(x_BTCHW, alone=self.settings.frame_differences == "alone")
         x_BD: Tensor = self.network(x_BTCHW.transpose(1, 2))
         return x_BD
 
@@ -170,6 +176,8 @@ class VideoNetwork(nn.Module):
         for name, x in taken.items():
             if name == first:
                 x = with_channels(x, self.shape[1])
+                if self.settings.frame_differences is True:  # at first they are not looked at
+                    x = torch.cat([x, torch.zeros_like(x)], 1)
             elif name.endswith(("rel_pos_h", "rel_pos_w", "rel_pos_t", "temporal_pos")):
                 x = resize_time(x, len(own[name]))
             elif name.endswith("spatial_pos") and x.shape != own[name].shape:
@@ -226,6 +234,7 @@ class VideoNetwork(nn.Module):
 def trunk(settings: VideoSettings, shape: Shape) -> tuple[nn.Module, int]:
     """torchvision's network without its classifier, [B, C, T, H, W] -> [B, D], and D."""
     name, (frames, channels, height, width) = settings.network, shape
+    channels *= 2 if settings.frame_differences is True else 1
     if name in CONVOLUTIONS:
         network = ResidualNetwork(settings)
         network.fc, features = nn.Identity(), network.inplanes
