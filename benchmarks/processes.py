@@ -43,8 +43,7 @@ class Clips:
         def targets(_task: str) -> None:
             return None
 
-    class preprocessing:
-        inputs = {"video": (FRAMES, 3, SIDE, SIDE)}  # noqa: RUF012
+    inputs = {"video": (FRAMES, 3, SIDE, SIDE)}  # noqa: RUF012
 
 
 def main() -> None:
@@ -109,7 +108,7 @@ def work(pipe: Connection, environment: dict[str, str], arguments: argparse.Name
     recipe = recipes.load("folder-timesformer", ["model.width=192", "model.depth=4", "train.ema=null"])
     with join(arguments.device) as team:
         torch.manual_seed(0)
-        model = build_model(recipe.model, Clips.preprocessing.inputs, {"label": CLASSES})
+        model = build_model(recipe.model, Clips.inputs, {"label": CLASSES})
         recipe = recipes.load(
             "folder-timesformer", ["model.width=192", "model.depth=4", "loss.class_weights=none"]
         )

@@ -32,6 +32,11 @@ JSON_LIMIT = 8 * 2**20  # bytes; the largest label sets need a few hundred kilob
 TENSOR_LIMIT = 2**16  # of one file; a few thousand are many
 
 
+def cache_folder() -> Path:
+    """What mudra keeps to be quicker: `$XDG_CACHE_HOME/mudra`, else `~/.cache/mudra`. It may be removed at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mudra"
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write `content` to `path`: beside it first, flushed to the disk, then renamed over it.
 

@@ -377,6 +377,11 @@ def _refuse_contradictions(recipe: Recipe, place: str) -> None:
             f"{place}, schedule.warmup_epochs: found {recipe.schedule.warmup_epochs}, more than the "
             f"{recipe.train.epochs} epochs of the training. Shorten the warm-up or train longer."
         )
+    if recipe.train.probe and recipe.augment.mixes:
+        raise RecipeError(
+            f"{place}, train.probe: found {recipe.train.probe} with clips that are mixed; what a frozen network makes "
+            "of a clip is computed before anybody knows its partner. Leave out augment.mixup, cutmix and preceded."
+        )
     loss = recipe.loss
     if loss.similar and not loss.margin:
         raise RecipeError(

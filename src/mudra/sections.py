@@ -449,6 +449,9 @@ class TrainSettings(Settings):
     read_limit: seconds that a loader process may take for one clip before it is given up.
     decode_failures: the share of training clips that may be undecodable before training stops.
     keep: how many of the latest checkpoints stay, besides the best.
+    probe: train the classifiers alone, on what the rest of the model makes of so many looks at each clip, each altered
+        as `augment` says. They are computed once and kept in the user's cache, so that an epoch costs next to nothing;
+        epoch e takes look e, and begins again with the first. None trains the whole model.
     init_from: whose weights the training starts from: a run, a bundle, or published weights: in transformers' form, as
         a folder or a name on the Hugging Face hub; a file of a state_dict (.pth, .safetensors); or torchvision:NAME or
         timm:NAME, such as torchvision:KINETICS400_V1 or timm:resnet50.a1_in1k, fetched from where they publish it.
@@ -474,4 +477,5 @@ class TrainSettings(Settings):
     decode_failures: Share = 0.01
     keep: Positive = 2
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    probe: Positive | None = None
     init_from: Annotated[str, Field(min_length=1)] | None = None

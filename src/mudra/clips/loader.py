@@ -79,12 +79,24 @@ class Batch:
         return self
 
 
-class EvaluationClips(Dataset[Sample]):
+class Clips(Dataset[Sample]):
+    """What a training or an evaluation looks at, by place.
+
+    Attributes:
+        inputs: shape of what the model takes of one clip, by stream.
+    """
+
+    manifest: Manifest
+    inputs: dict[str, tuple[int, ...]]
+
+
+class EvaluationClips(Clips):
     """Clips as evaluation sees them: float32 [V,...] by stream, nothing drawn."""
 
     def __init__(self, manifest: Manifest, preprocessing: Preprocessing, views: Views) -> None:
         self.manifest = manifest
         self.preprocessing = preprocessing
+        self.inputs = preprocessing.inputs
         self.views = views
 
     def __getitem__(self, place: Place) -> Sample:
@@ -96,7 +108,7 @@ class EvaluationClips(Dataset[Sample]):
             return Sample(clip.id, place.clip, failure=str(problem))
 
 
-class TrainingClips(Dataset[Sample]):
+class TrainingClips(Clips):
     """Clips as training sees them, drawn anew in every epoch: the shapes are those of `Preprocessing.inputs`."""
 
     def __init__(
@@ -104,6 +116,7 @@ class TrainingClips(Dataset[Sample]):
     ) -> None:
         self.manifest = manifest
         self.preprocessing = preprocessing
+        self.inputs = preprocessing.inputs
         self.settings = settings
         self.seed = seed
         sided = settings.flip_is_harmless or all(manifest.mirror.get(task) for task in manifest.tasks)
@@ -189,7 +202,7 @@ class Batches:
 
     def __init__(
         self,
-        clips: EvaluationClips | TrainingClips,
+        clips: Clips,
         workers: int,
         *,
         pin: bool = False,

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 from torch import nn
 
-from mudra.clips.loader import Batches, EvaluationClips, Place
+from mudra.clips.loader import Batches, Clips, EvaluationClips, Place
 from mudra.clips.manifest import Manifest
 from mudra.clips.preprocessing import Preprocessing, Views
 from mudra.errors import DataError
@@ -30,6 +30,7 @@ class Evaluator:
         tolerant: leave out clips that cannot be read instead of refusing; only for judging train,
             where the training itself already counted and listed them.
         limit: seconds that a loader process may take for one clip.
+        looked_at: what is read in place of the clips' files; then nothing is left to loader processes.
     """
 
     def __init__(
@@ -44,14 +45,15 @@ class Evaluator:
         views: Views = Views(),  # noqa: B008
         tolerant: bool = False,
         limit: float = 20.0,
+        looked_at: Clips | None = None,
     ) -> None:
         self.manifest = manifest
         self.tolerant = tolerant
         self.team = team
         self.precision = precision
         self.batches = Batches(
-            EvaluationClips(manifest, preprocessing, views),
-            workers,
+            looked_at or EvaluationClips(manifest, preprocessing, views),
+            0 if looked_at else workers,
             pin=team.device.type == "cuda",
             tasks=tuple(manifest.tasks),
             limit=limit,

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from mudra.errors import RecipeError
+from mudra.recipe import Recipe
 
 Precision = Literal["fp32", "bf16", "fp16"]
 NAMED = ("mudra", "torch", "numpy", "av", "pillow", "simplejpeg", "safetensors", "pandas", "pyarrow")
@@ -46,6 +47,12 @@ def choose_precision(precision: Precision | Literal["auto"], device: torch.devic
             "use train.precision=bf16 or fp32."
         )
     return precision
+
+
+def evaluation_precision(recipe: Recipe, device: torch.device) -> Precision:
+    """The numbers in which a recipe's model is judged: fp32 where fp16 is only emulated."""
+    emulated = recipe.train.precision == "fp16" and device.type == "cpu"
+    return "fp32" if emulated else choose_precision(recipe.train.precision, device)
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from mudra import bundle as bundles
 from mudra.bundle import load_weights
+from mudra.clips.loader import Clips
 from mudra.clips.manifest import Manifest
 from mudra.clips.preprocessing import Preprocessing, Views
 from mudra.datasets.opening import open_data, with_classes
@@ -21,7 +22,7 @@ from mudra.progress import Progress, Say, silent
 from mudra.recipe import Recipe
 from mudra.training import checkpoints
 from mudra.training.evaluation import Evaluator
-from mudra.training.hardware import choose_device, choose_precision
+from mudra.training.hardware import choose_device, evaluation_precision
 from mudra.training.ranks import Team
 from mudra.training.run_folder import RunFolder
 from mudra.types import SPLITS, UNLABELLED
@@ -94,19 +95,20 @@ def evaluator_for(
     *,
     tolerant: bool = False,
     views: Views = Views(),  # noqa: B008
+    looked_at: Clips | None = None,
 ) -> Evaluator:
     """The evaluator of some clips, with a recipe's batch, workers and precision."""
-    emulated = recipe.train.precision == "fp16" and team.device.type == "cpu"
     return Evaluator(
         clips,
         preprocessing,
         batch=recipe.train.batch,
         workers=recipe.train.workers,
         team=team,
-        precision="fp32" if emulated else choose_precision(recipe.train.precision, team.device),
+        precision=evaluation_precision(recipe, team.device),
         views=views,
         tolerant=tolerant,
         limit=recipe.train.read_limit,
+        looked_at=looked_at,
     )
 
 

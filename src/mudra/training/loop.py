@@ -20,7 +20,7 @@ import numpy as np
 from torch import nn
 
 from mudra.bundle import load_weights
-from mudra.clips.loader import Batch, Batches, TrainingClips, epoch_order, steps_per_epoch, training_batches
+from mudra.clips.loader import Batch, Batches, Clips, epoch_order, steps_per_epoch, training_batches
 from mudra.errors import DataError, ModelError, RecipeError, StoppedError
 from mudra.progress import Progress, Say
 from mudra.recipe import Recipe
@@ -29,6 +29,7 @@ from mudra.training import checkpoints
 from mudra.training.average import WeightAverage
 from mudra.training.evaluation import Evaluator, quick_scores
 from mudra.training.logs import Log
+from mudra.training.probing import Probing
 from mudra.training.ranks import Team
 from mudra.training.run_folder import RunFolder
 from mudra.training.saving import Saver
@@ -69,13 +70,14 @@ class Trainer:
         facts: plain values that a resumed training must find unchanged (the data's split, say).
         team: the processes that train together.
         stops: asked between steps whether to end here.
+        probing: what makes features of the clips before the first step, where only classifiers are trained.
     """
 
     def __init__(
         self,
         recipe: Recipe,
         model: nn.Module,
-        clips: TrainingClips,
+        clips: Clips,
         validation: Evaluator | None,
         run: RunFolder,
         team: Team,
@@ -84,6 +86,7 @@ class Trainer:
         facts: dict[str, Any],
         say: Say,
         progress: Progress,
+        probing: Probing | None = None,
     ) -> None:
         _refuse_waiting_for_nothing(recipe, validation)
         self.recipe = recipe
@@ -96,6 +99,7 @@ class Trainer:
         self.facts = facts
         self.say = say
         self.progress = progress
+        self.probing = probing
         self.tasks = list(clips.manifest.tasks)
         self.model = model
         self.stepper = Stepper(recipe, model, clips, team)
@@ -120,7 +124,7 @@ class Trainer:
         """
         batches = Batches(
             self.clips,
-            self.settings.workers,
+            0 if self.probing else self.settings.workers,
             pin=self.team.device.type == "cuda",
             tasks=self.tasks,
             limit=self.settings.read_limit,
@@ -137,6 +141,8 @@ class Trainer:
             writes=self.team.leads,
         )
         try:
+            if self.probing is not None:
+                self.probing.fill(self.say, self.progress, self.stop_if_asked)
             while not self.finished:
                 if self.counters.judged < self.counters.step // self.epoch_steps:
                     self.end_epoch(log)
@@ -268,7 +274,7 @@ class Trainer:
         """Loss and top-1 on the validation clips, with averaged weights where they are kept."""
         assert self.validation is not None
         with self.averaged():
-            table = self.validation.predict(self.model, self.progress, self.stop_if_asked)
+            table = self.validation.predict(self.stepper.seen, self.progress, self.stop_if_asked)
             return quick_scores(table, self.recipe.loss.task_weights)
 
     def averaged(self) -> AbstractContextManager[None]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mudra.clips.loader import Batch, TrainingClips, steps_per_epoch
+from mudra.clips.loader import Batch, Clips, steps_per_epoch
 from mudra.errors import NonFiniteError
 from mudra.recipe import Recipe
 from mudra.training.batch_norm import share_batch_norm, uncounted
@@ -23,6 +23,7 @@ from mudra.training.hardware import Precision, autocast, choose_precision, scale
 from mudra.training.losses import build_loss
 from mudra.training.mixing import mix
 from mudra.training.optimisers import build_optimiser, lr_scales, set_rate
+from mudra.training.probing import Classifiers
 from mudra.training.ranks import Team, pose_as_training
 
 MIX_DRAWS = 0x31  # keeps the draws of mixing apart from those of the clips
@@ -50,31 +51,33 @@ class Stepper:
     """A model on its device with its loss and optimiser.
 
     Attributes:
-        model: as it was given; `forward` is the same, compiled and joined to the other processes'.
+        model: as it was given. seen: what of it takes what the clips are: all, or the classifiers in a probe. `forward`
+            is the same, compiled and joined to the other processes'.
         steps: optimiser steps of the whole training.
         mixes: clips are blended, so that being right about one is not defined.
     """
 
-    def __init__(self, recipe: Recipe, model: nn.Module, clips: TrainingClips, team: Team) -> None:
+    def __init__(self, recipe: Recipe, model: nn.Module, clips: Clips, team: Team) -> None:
         self.recipe = recipe
         self.settings = recipe.train
         self.team = team
         self.tasks = {task: len(names) for task, names in clips.manifest.tasks.items()}
         self.precision: Precision = choose_precision(recipe.train.precision, team.device)
         self.model = model.to(team.device)
+        self.seen: nn.Module = Classifiers(self.model) if recipe.train.probe else self.model
         # what a process looks at that has no clip where others have some
         like = next(self.model.parameters())
         self.nothing = {
             name: torch.zeros(1, *shape, device=like.device, dtype=like.dtype)
-            for name, shape in clips.preprocessing.inputs.items()
+            for name, shape in clips.inputs.items()
         }
         targets = {task: clips.manifest.targets(task) for task in self.tasks}
         names = clips.manifest.tasks
         self.loss = build_loss(recipe.loss, self.tasks, targets, team.device, names=names)
         self.loss.require_heads(self._heads())
         if team.size > 1:
-            share_batch_norm(self.model)
-        self.together = team.wrap(self.model, self.nothing)
+            share_batch_norm(self.seen)
+        self.together = team.wrap(self.seen, self.nothing)
         compiled = torch.compile(self.together) if recipe.train.compile else self.together
         self.forward: nn.Module = compiled  # type: ignore[assignment]
         self.steps = recipe.train.epochs * steps_per_epoch(
@@ -119,9 +122,9 @@ class Stepper:
 
     def _heads(self) -> list[str]:
         """Names of all that the model gives in training."""
-        pose_as_training(self.model)
+        pose_as_training(self.seen)
         with torch.no_grad():
-            return list(self.model(self.nothing))
+            return list(self.seen(self.nothing))
 
     def _figures(self) -> Tensor:
         """What is added up over a step: what is minimised, the cross-entropy, and by task how many are right."""

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from mudra import bundle as bundles
 from mudra.bundle import Bundle, load_weights
 from mudra.clips.layouts import fingerprint
-from mudra.clips.loader import TrainingClips
+from mudra.clips.loader import Clips, TrainingClips
 from mudra.clips.manifest import Manifest
 from mudra.clips.preprocessing import Preprocessing
 from mudra.clips.series import Scale
@@ -23,6 +24,7 @@ from mudra.errors import (
     MudraError,
     NonFiniteError,
     OutputError,
+    RecipeError,
     StoppedError,
 )
 from mudra.models import count_parameters
@@ -35,6 +37,7 @@ from mudra.training.hardware import environment
 from mudra.training.judging import evaluator_for, judge_splits, record
 from mudra.training.loop import Trainer
 from mudra.training.measuring import measure, read_scales, write_scales
+from mudra.training.probing import Probing, freeze_all_but_classifiers
 from mudra.training.ranks import LostError, Team, join
 from mudra.training.resuming import (
     ended,
@@ -160,6 +163,11 @@ def _train_one(
         say(note)
     if resume:
         team.agree(lambda: refuse_other_recipe(run, recipe))
+    if recipe.train.probe and init_from is None and not resume:
+        raise RecipeError(
+            f"train.probe: found {recipe.train.probe} and no weights to start from; what fresh weights make of a clip "
+            "means nothing. Set train.init_from."
+        )
     bundle = _bundle_for(recipe, manifest, run, session, resume)
     place = None
     if resume:
@@ -265,13 +273,22 @@ def build_trainer(
     if init_from is not None:
         team.agree(lambda: local_folder(init_from))  # what has to be fetched is fetched once
         start_from(model, init_from, bundle, say)
-    where = team.device.type if team.size == 1 else f"{team.size} processes ({team.device.type})"
-    say(
-        f"{recipe.name}: {count_parameters(model):,} parameters, {len(clips.manifest)} training clips, "
-        f"{', '.join(f'{len(names)} classes of {task}' for task, names in bundle.tasks.items())}, on {where}"
-    )
     validation = manifest.split("val")
     evaluator = evaluator_for(recipe, validation, bundle.preprocessing, team) if len(validation) else None
+    probing: Probing | None = None
+    looked_at: Clips = clips
+    if recipe.train.probe:
+        freeze_all_but_classifiers(model)
+        probing = Probing(recipe, model, bundle, team)
+        looked_at = probing.training(clips)
+        if evaluator is not None:
+            seen = probing.evaluation(validation)
+            evaluator = evaluator_for(recipe, validation, bundle.preprocessing, team, looked_at=seen)
+    where = team.device.type if team.size == 1 else f"{team.size} processes ({team.device.type})"
+    say(
+        f"{recipe.name}: {parameters_of(model)}, {len(clips.manifest)} training clips, "
+        f"{', '.join(f'{len(names)} classes of {task}' for task, names in bundle.tasks.items())}, on {where}"
+    )
     facts: dict[str, Any] = {
         "the data's split": manifest.split_hash,
         **{
@@ -283,7 +300,7 @@ def build_trainer(
     return Trainer(
         recipe,
         model,
-        clips,
+        looked_at,
         evaluator,
         run,
         team,
@@ -291,7 +308,18 @@ def build_trainer(
         facts=facts,
         say=say,
         progress=session.progress,
+        probing=probing,
     )
+
+
+def parameters_of(model: nn.Module) -> str:
+    """How many parameters a model has, and how many of them learn.
+
+    >>> parameters_of(nn.Linear(3, 2))
+    '8 parameters'
+    """
+    learning, whole = count_parameters(model), count_parameters(model, trainable=False)
+    return f"{whole:,} parameters" + (f", of which {learning:,} learn" if learning < whole else "")
 
 
 def finish(trainer: Trainer, bundle: Bundle, manifest: Manifest) -> None:
@@ -327,7 +355,7 @@ def card(recipe: Recipe, bundle: Bundle, trainer: Trainer) -> str:
         name=recipe.name,
         tasks=tasks,
         shapes=shapes,
-        parameters=count_parameters(trainer.model),
+        parameters=count_parameters(trainer.model, trainable=False),
         clips=len(trainer.clips.manifest),
         judged=judged,
         example=EXAMPLE_OF_SEVERAL if len(bundle.tasks) > 1 else EXAMPLE_OF_ONE,

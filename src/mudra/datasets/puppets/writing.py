@@ -28,7 +28,7 @@ from mudra.datasets.puppets.settings import Puppets
 from mudra.datasets.puppets.things import NOUNS
 from mudra.datasets.puppets.workers import write_clips
 from mudra.errors import OutputError, UsageError
-from mudra.files import flush_folder, told_as_output_error
+from mudra.files import cache_folder, flush_folder, told_as_output_error
 from mudra.progress import Progress
 
 REVISION = 2
@@ -64,12 +64,8 @@ def write(
 
 
 def cached(settings: Puppets, workers: int | None = None, progress: Progress | None = None) -> Path:
-    """The folder in the user's cache that holds these puppets; they are drawn when it is not there.
-
-    The cache is `$XDG_CACHE_HOME/mudra`, else `~/.cache/mudra`. What lies there may be removed at any time.
-    """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mudra"
-    folder = home / f"puppets-{fingerprint(settings)}"
+    """The folder in the user's cache that holds these puppets; they are drawn when it is not there."""
+    folder = cache_folder() / f"puppets-{fingerprint(settings)}"
     if not folder.is_dir():
         try:
             write(folder, settings, workers, progress)
