@@ -199,6 +199,19 @@ def test_a_file_without_named_tensors_is_told_in_one_line(tmp_path: Path, tree: 
         read_published(tmp_path / "c3d.pth")
 
 
+def test_stages_of_a_c3d_are_frozen_from_the_first_on() -> None:
+    for frozen, learning in ((2, {"stages.2", "stages.3", "stages.4"}), (5, set())):
+        model = build(frozen_stages=frozen)
+        learns = {name for name, x in model.named_parameters() if x.requires_grad}
+        assert {name[:8] for name in learns if name.startswith("stages")} == learning
+        assert any(name.startswith("fc6") for name in learns)
+    assert all(
+        name.startswith("heads") for name, x in build(frozen_stages=6).named_parameters() if x.requires_grad
+    )
+    with pytest.raises(ModelError, match=r"model\.frozen_stages"):
+        build(frozen_stages=7)
+
+
 def test_no_norm_is_left_out_of_a_normed_network() -> None:
     normed = [m for m in build(norm="batch", readout="pool").modules() if isinstance(m, nn.BatchNorm3d)]
     assert len(normed) == 8

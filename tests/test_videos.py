@@ -164,6 +164,26 @@ def test_s3d_averages_as_published_where_the_clip_is_large_enough() -> None:
     torch.testing.assert_close(average(x), nn.AvgPool3d((2, 7, 7), stride=1)(x))
 
 
+@pytest.mark.parametrize("network", PUBLISHED)
+def test_five_stages_are_a_whole_network(network: str) -> None:
+    """Each stage freezes more than the one before, the last all but the classifiers."""
+    counts = [count_parameters(ghost((16, 3, 224, 224), network=network, frozen_stages=n)) for n in range(6)]
+    assert counts == sorted(set(counts), reverse=True)
+    assert counts[5] == 5 * ghost((16, 3, 224, 224), network=network).feature_width + 5
+    with pytest.raises(ModelError, match="at most 5"):
+        ghost((16, 3, 224, 224), network=network, frozen_stages=6)
+
+
+def test_what_is_frozen_keeps_its_statistics() -> None:
+    model = build(**NARROW, frozen_stages=3).train()
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    model({"video": torch.randn(2, *SMALL)})["label"].sum().backward()
+    moved = {name for name, x in model.state_dict().items() if not torch.equal(x, before[name])}
+    learns = {name for name, x in model.named_parameters() if x.grad is not None}
+    assert {name.split(".")[1] for name in moved} == {"layer3", "layer4"}
+    assert {name.split(".")[1] for name in learns} == {"layer3", "layer4", "to_label"}
+
+
 def test_narrow_networks_keep_the_form() -> None:
     wide, narrow = ghost(SMALL), ghost(SMALL, width_multiple=0.25)
     assert wide.state_dict().keys() == narrow.state_dict().keys()

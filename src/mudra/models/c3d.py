@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mudra.errors import ModelError
+from mudra.models.freezing import Freezing, require_stages
 from mudra.models.layers import TaskHeads
 from mudra.models.shapes import Shape, one_picture_stream, require_pictures, with_channels
 from mudra.settings import Settings
@@ -50,6 +51,8 @@ class C3DSettings(Settings):
     norm: `batch` puts a batch norm after each convolution.
     readout: what becomes of the last stage: `fc` two wide layers, `pool` its mean over time and space.
     width: of the wide layers, or of the layer that follows the mean. None is 4,096, or no such layer.
+    frozen_stages: so many of the stages, from the first on, do not train, their batch norms included; the wide layers
+        are the last stage.
     dropout: after each wide layer, or before the classifier; 0.5 in the source.
     """
 
@@ -65,6 +68,7 @@ class C3DSettings(Settings):
     norm: Literal["none", "batch"] = "none"
     readout: Literal["fc", "pool"] = "fc"
     width: Positive | None = None
+    frozen_stages: Annotated[int, Field(ge=0)] = 0
     dropout: Rate = 0.0
 
 
@@ -80,7 +84,7 @@ class Convolution(nn.Module):
         return F.relu(self.norm(self.convolution(x_BCTHW)))
 
 
-class C3D(nn.Module):
+class C3D(Freezing):
     """The network: {stream: [B, T, C, H, W]} -> {task: logits [B, classes]}.
 
     Args:
@@ -123,6 +127,9 @@ class C3D(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        if settings.frozen_stages:
+            require_stages(settings.frozen_stages, len(self.stages) + (self.fc6 is not None), "this C3D")
+            self.freeze(lambda name: self._stage_of(name) < settings.frozen_stages)
 
     def forward(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return self.heads(self.features(streams))
@@ -159,6 +166,13 @@ class C3D(nn.Module):
         if first == "stages":
             return sum(counts[: int(rest[0])]) + int(rest[1])
         return sum(counts) + {"fc6": 0, "projection": 0, "fc7": 1, "heads": 2}[first]
+
+    def _stage_of(self, name: str) -> int:
+        """The stage that a parameter is frozen with; what is new in a model is beyond all."""
+        first, *rest = name.split(".")
+        if first == "stages":
+            return int(rest[0])
+        return len(self.stages) + (first not in ("fc6", "fc7"))
 
     def undecayed(self) -> set[str]:
         """Parameters that weight decay must leave alone, beside those with one axis: none."""

@@ -26,7 +26,7 @@ Axes: B clips, T frames, C channels, H height, W width, D width of what the clas
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -37,9 +37,11 @@ from torchvision import models as torchvision_models
 from torchvision.models.video import VideoResNet
 from torchvision.models.video.mvit import PositionalEncoding
 from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D, Conv3DNoTemporal, Conv3DSimple
+from torchvision.models.video.s3d import S3D
 from torchvision.ops import StochasticDepth
 
 from mudra.errors import ModelError
+from mudra.models.freezing import Freezing, require_stages
 from mudra.models.layers import TaskHeads
 from mudra.models.positions import resize_space, resize_time
 from mudra.models.shapes import Shape, one_picture_stream, require_pictures, with_channels
@@ -71,6 +73,9 @@ class VideoSettings(Settings):
         to 512, and residual blocks of each of the four stages. Published weights fit 1 and [2, 2, 2, 2].
     frame_differences: show the network each frame's change since the one before as well; `alone` shows nothing else, so
         that a few clips' backgrounds cannot be learned by heart.
+    frozen_stages: so many of the stages, from the first on, do not train; what takes in the pictures is a stage
+        (S3D's first convolution, for one), and a further one begins wherever places are pooled. Batch norms are frozen
+        with them. 5 of any network are all of it.
     dropout: before the classifiers. drop_path: rate of stochastic depth in the last block of an MViT or Swin; it
         rises linearly from 0 in the first.
     """
@@ -80,11 +85,12 @@ class VideoSettings(Settings):
     width_multiple: Annotated[float, Field(gt=0, le=4)] = 1.0
     blocks: tuple[Positive, Positive, Positive, Positive] = (2, 2, 2, 2)
     frame_differences: bool | Literal["alone"] = False
+    frozen_stages: Annotated[int, Field(ge=0)] = 0
     dropout: Rate = 0.0
     drop_path: Rate = 0.0
 
 
-class VideoNetwork(nn.Module):
+class VideoNetwork(Freezing):
     """The network: {stream: [B, T, C, H, W]} -> {task: logits [B, classes]}.
 
     Args:
@@ -109,6 +115,10 @@ class VideoNetwork(nn.Module):
         blocks = [found[0] for name, _ in self.named_parameters() if (found := BLOCK.search(name))]
         self.blocks = list(dict.fromkeys(blocks))  # from the first to the last
         self.heads = TaskHeads(self.feature_width, classes, settings.dropout)
+        self.stages = dict(zip(self.blocks, stages_of(self.network, self.blocks), strict=True))
+        if settings.frozen_stages:
+            require_stages(settings.frozen_stages, self.stages[self.blocks[-1]] + 1, settings.network)
+            self.freeze(lambda name: self._stage_of(name) < settings.frozen_stages)
 
     def forward(self, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return self.heads(self.features(streams))
@@ -139,6 +149,14 @@ class VideoNetwork(nn.Module):
         if found is not None:
             return 1 + self.blocks.index(found[0])
         return len(self.blocks) + 1 if name.startswith(("heads.", "network.norm.")) else 0
+
+    def _stage_of(self, name: str) -> int:
+        """The stage that a parameter is frozen with; the classifiers are beyond all."""
+        found = BLOCK.search(name)
+        if found is not None:
+            return self.stages[found[0]]
+        last = self.stages[self.blocks[-1]]
+        return last + 1 if name.startswith("heads.") else last if name.startswith("network.norm.") else 0
 
     def undecayed(self) -> set[str]:
         """Parameters that weight decay must leave alone, beside those with one axis: positions."""
@@ -290,6 +308,25 @@ class ResidualNetwork(VideoResNet):
         self, block: Any, conv_builder: Any, planes: int, blocks: int, stride: int = 1
     ) -> nn.Sequential:
         return super()._make_layer(block, conv_builder, self.scaled(planes), blocks, stride)
+
+
+def stages_of(network: nn.Module, blocks: Sequence[str]) -> list[int]:
+    """The stage of each block: what takes in the pictures is stage 0, and a stage begins where places are pooled."""
+    stages, pools = [], 0
+    for name in blocks:
+        first, index = name.split(".")[:2]
+        block: Any = network.get_submodule(name)
+        if first.startswith("layer"):
+            stages.append(int(first.removeprefix("layer")))
+        elif first == "blocks":  # an MViT pools where its queries are fewer
+            query = block.attn.pool_q
+            pools += query is not None and max(query.pool.stride) > 1
+            stages.append(1 + pools)
+        elif isinstance(network, S3D):
+            stages.append(sum(isinstance(part, nn.MaxPool3d) for part in network.features[: int(index)]))
+        else:  # Swin: stages and what merges their patches take turns
+            stages.append(1 + (int(index) + 1) // 2)
+    return stages
 
 
 class LastAverage(nn.Module):
