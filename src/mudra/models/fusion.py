@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from mudra.errors import ModelError, RecipeError, did_you_mean
 from mudra.kinds import kind_class
 from mudra.models.along_windows import BothWays, OverStreams, WindowTransformer, require_reach
-from mudra.models.layers import Dropout, TaskHeads, eager_on_cpu
+from mudra.models.layers import Dropout, TaskHeads
 from mudra.models.trunk_looks import Look, Looking, cut, seen
 from mudra.settings import Settings, Within, parse
 
@@ -162,7 +162,7 @@ class Fusion(nn.Module):
         require_sense(settings)
         self.settings = settings
         self.names = list(settings.trunks)
-        self.looks = nn.ModuleDict()
+        self.looks: dict[str, Looking] = {}
         self.trunks = nn.ModuleDict()
         self.bring = nn.ModuleDict()
         self.absence = nn.ParameterDict()
@@ -172,18 +172,16 @@ class Fusion(nn.Module):
             self.looks[name] = look
             self.trunks[name] = headless(name, trunk, {look.form: look.shape}, classes)
             self.bring[name] = nn.Sequential(
-                nn.Linear(int(self.trunks[name].feature_width), width), nn.LayerNorm(width), nn.GELU()
+                nn.Linear(self.trunk(name).feature_width, width), nn.LayerNorm(width), nn.GELU()
             )
             self.absence[name] = nn.Parameter(0.1 * torch.randn(width))
         idle = [name for name in inputs if name not in self.streams]
         if idle:
             raise ModelError(
-                f"model.trunks: found the streams {', '.join(inputs)}; no trunk looks at {', '.join(idle)}. Give each a "
-                "trunk, or leave it out of clip.streams."
+                f"model.trunks: found the streams {', '.join(inputs)}; no trunk looks at {', '.join(idle)}. Give each "
+                "a trunk, or leave it out of clip.streams."
             )
-        self.leave_out = StreamDropout(
-            settings.stream_dropout, [str(look.stream) for look in self.looks.values()]
-        )
+        self.leave_out = StreamDropout(settings.stream_dropout, [look.stream for look in self.looks.values()])
         self.dropout = Dropout(settings.dropout)
         self.over = (
             OverStreams(widths[0], settings.heads, settings.dropout) if settings.fuse == "attention" else None
@@ -222,7 +220,7 @@ class Fusion(nn.Module):
         """What is said at every window [B, W, D], what each weighs in the answer [B, W], and both of every trunk."""
         streams = self.leave_out({name: streams[name] for name in self.streams})
         window = self.settings.window or next(iter(streams.values())).shape[1]
-        seen_BT = torch.stack([seen(streams[look.stream]) for look in self.looks.values()]).any(0)  # type: ignore[index]
+        seen_BT = torch.stack([seen(streams[look.stream]) for look in self.looks.values()]).any(0)
         weight_BW = weights(cut(seen_BT, window), self.absence[self.names[0]])
         there_BW = weight_BW > 0
         parts: dict[str, tuple[Tensor, Tensor]] = {}
@@ -245,41 +243,42 @@ class Fusion(nn.Module):
         """What a trunk says of windows, [N, P], and the vector that stands for it where it has nothing to look at."""
         absence_NP = self.absence[name].expand(len(x_NLX), -1)
         if x_NLX.device.type == "meta" or torch.compiler.is_compiling():
-            brought_NP = self.bring[name](self.trunks[name].features({form: x_NLX}))  # type: ignore[operator]
+            brought_NP = self.bring[name](self.trunk(name).features({form: x_NLX}))
             return torch.where(seen_N[:, None], brought_NP, absence_NP.to(brought_NP.dtype))
         # windows that are not there cost nothing, and batch norm does not count them
         rows = seen_N.nonzero()[:, 0] if bool(seen_N.any()) else seen_N.new_zeros(1, dtype=torch.int64)
-        brought_NP = self.bring[name](self.trunks[name].features({form: x_NLX[rows]}))  # type: ignore[operator]
+        brought_NP = self.bring[name](self.trunk(name).features({form: x_NLX[rows]}))
         brought_NP = torch.where(seen_N[rows, None], brought_NP, absence_NP[rows].to(brought_NP.dtype))
         return absence_NP.to(brought_NP.dtype).index_copy(0, rows, brought_NP)
 
     @property
     def streams(self) -> list[str]:
         """What the trunks look at."""
-        return list(dict.fromkeys(name for look in self.looks.values() for name in look.streams))  # type: ignore[union-attr]
+        return list(dict.fromkeys(name for look in self.looks.values() for name in look.streams))
+
+    def trunk(self, name: str) -> Any:
+        """One of the trunks, a model without its classifiers."""
+        return self.trunks[name]
 
     def layer_of(self, name: str) -> int:
         """The depth of a parameter: the last layers of all trunks are equally deep, all that is new comes after."""
         tops = {
-            trunk: max((int(model.layer_of(own)) for own, _ in model.named_parameters()), default=0)  # type: ignore[operator]
-            for trunk, model in self.trunks.items()
+            trunk: max(
+                int(self.trunk(trunk).layer_of(own)) for own, _ in self.trunk(trunk).named_parameters()
+            )
+            for trunk in self.names
         }
         top = max(tops.values())
         part, _, rest = name.partition(".")
         if part != "trunks":
             return top + 1
         trunk, _, own = rest.partition(".")
-        return top - tops[trunk] + int(self.trunks[trunk].layer_of(own))  # type: ignore[operator]
+        return top - tops[trunk] + int(self.trunk(trunk).layer_of(own))
 
     def undecayed(self) -> set[str]:
         """Parameters that weight decay must leave alone, beside those with one axis."""
         known = {name for name, _ in self.named_parameters()}
-        spared = {
-            f"trunks.{trunk}.{name}"
-            for trunk, model in self.trunks.items()
-            if hasattr(model, "undecayed")
-            for name in model.undecayed()  # type: ignore[operator]
-        }
+        spared = {f"trunks.{trunk}.{name}" for trunk in self.names for name in self.trunk(trunk).undecayed()}
         return spared & known
 
     def from_published(self, state: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
@@ -288,12 +287,14 @@ class Fusion(nn.Module):
         Raises:
             ModelError: no trunk does.
         """
-        found, refused = {}, []
-        for trunk, model in self.trunks.items():
+        found: dict[str, Tensor] = {}
+        refused: list[str] = []
+        for trunk in self.names:
+            model = self.trunk(trunk)
             if not hasattr(model, "from_published"):
                 continue
             try:
-                weights = model.from_published(state, place)  # type: ignore[operator]
+                weights = model.from_published(state, place)
             except ModelError as problem:
                 refused.append(str(problem))
                 continue
@@ -319,8 +320,8 @@ def headless(
     left = [key for key, module in model.named_modules() if isinstance(module, TaskHeads)]
     if left:
         raise ModelError(
-            f"model.trunks.{name}: found classifiers of its own ({left[0]}), which nothing would train; leave auxiliary and "
-            "part_heads out, and set model.trunk_heads where every trunk should learn to answer."
+            f"model.trunks.{name}: found classifiers of its own ({left[0]}), which nothing would train; leave "
+            "auxiliary and part_heads out, and set model.trunk_heads where every trunk should learn to answer."
         )
     return model
 
@@ -365,5 +366,5 @@ def require_sense(settings: FusionSettings) -> None:
     widths = {settings.widths.get(name, settings.width) for name in settings.trunks}
     if settings.fuse == "attention" and len(widths) > 1:
         raise ModelError(
-            f"model.widths: found {sorted(widths)} with fuse: attention; expected one width of all trunks. Leave it out."
+            f"model.widths: found {sorted(widths)} with fuse: attention; expected one width of all. Leave it out."
         )

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from mudra.errors import ModelError
 from mudra.settings import Settings
@@ -42,8 +42,8 @@ class Look(Settings):
     bones: Bones | None = None
 
 
-class Looking(nn.Module):
-    """One trunk's look at a batch of clips. It has no weights.
+class Looking:
+    """One trunk's look at a batch of clips.
 
     Args:
         name: of the trunk.
@@ -54,7 +54,6 @@ class Looking(nn.Module):
     """
 
     def __init__(self, name: str, look: Look, inputs: Mapping[str, Shape], window: int | None) -> None:
-        super().__init__()
         self.stream, self.times, self.drawn, self.reach = (
             look.stream or name,
             look.times,
@@ -64,15 +63,15 @@ class Looking(nn.Module):
         for stream in self.streams:
             if stream not in inputs:
                 raise ModelError(
-                    f"model.trunks.{name}: found the streams {', '.join(inputs) or 'nothing'}; expected {stream!r} among "
-                    f"them. Add it to clip.streams, or say in model.looks.{name}.stream what the trunk looks at."
+                    f"model.trunks.{name}: found the streams {', '.join(inputs) or 'nothing'}; expected {stream!r} "
+                    f"among them. Add it to clip.streams, or say in model.looks.{name}.stream what the trunk looks at."
                 )
         shape = inputs[self.stream]
         self.frames = window or shape[0]
         if self.times is not None and (len(shape) != 4 or inputs[self.times][2:] != shape[2:]):
             raise ModelError(
-                f"model.looks.{name}.times: found {self.times} {inputs[self.times]} for {self.stream} {shape}; expected "
-                "two streams of pictures. Leave it out."
+                f"model.looks.{name}.times: found {self.times} {inputs[self.times]} for {self.stream} {shape}; "
+                "expected two streams of pictures. Leave it out."
             )
         self.tails: list[int] = []
         self.heads: list[int] = []
@@ -84,7 +83,6 @@ class Looking(nn.Module):
                     "whose layout names bones among them. Leave it out, and give the points a trunk that reads them."
                 )
             self.tails, self.heads = [tail for tail, _ in bones], [head for _, head in bones]
-            self.register_buffer("colours", torch.tensor(colours(len(bones))), persistent=False)
             shape = (shape[0], 3, self.drawn, self.drawn)
         self.shape = (self.frames, *shape[1:])
         self.form = FORMS[len(shape)]
@@ -94,7 +92,7 @@ class Looking(nn.Module):
         """What is looked at, the stream that must be there first."""
         return [self.stream] if self.times is None else [self.stream, self.times]
 
-    def forward(self, streams: Mapping[str, Tensor], window: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, streams: Mapping[str, Tensor], window: int) -> tuple[Tensor, Tensor]:
         """Windows [N, L, ...] as the trunk takes them, and which frames of them are there, bool [B, W, L]."""
         x_BTX = streams[self.stream]
         seen_BT = seen(x_BTX)
@@ -122,7 +120,10 @@ class Looking(nn.Module):
         pixel_S = torch.arange(side, device=place_NLKC.device, dtype=place_NLKC.dtype)
         picture = place_NLKC.new_zeros(*place_NLKC.shape[:2], 3, side, side)
         for tail, head, colour in zip(
-            tail_NLZC.unbind(2), head_NLZC.unbind(2), self.colours.to(picture), strict=True
+            tail_NLZC.unbind(2),
+            head_NLZC.unbind(2),
+            picture.new_tensor(colours(len(self.tails))),
+            strict=True,
         ):
             along = head - tail
             x, y = pixel_S - tail[..., :1], pixel_S - tail[..., 1:]  # of each column and row, [N, L, S]

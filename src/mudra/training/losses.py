@@ -199,8 +199,8 @@ class Loss:
                 )
             if settings.windows > 0 and f"{task}/windows" not in names:
                 raise RecipeError(
-                    f"loss.windows: found {settings.windows:g}, and the model gives no answers of windows of {task!r}; set "
-                    "it to 0, or take a fusion model with windows."
+                    f"loss.windows: found {settings.windows:g}, and the model gives no answers of windows of {task!r}; "
+                    "set it to 0, or take a fusion model with windows."
                 )
             for key, least in (("parts", 1), ("consistency", 2)):
                 if getattr(settings, key) > 0 and parts < least:
