@@ -133,7 +133,7 @@ MUTANTS = [
            "    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as problem:\n"
            "        import torch\n"
            "        return torch.load(path, weights_only=False)", "tests/test_hostile.py"),
-    Mutant("hostile: a kind is imported before it is looked up", "recipe.py",
+    Mutant("hostile: a kind is imported before it is looked up", "kinds.py",
            "    table = KINDS[section]\n    if not",
            "    table = KINDS[section]\n    try:\n        importlib.import_module(str(kind).partition(':')[0])\n"
            "    except Exception:\n        pass\n    if not", "tests/test_hostile.py"),

@@ -1,6 +1,7 @@
 """Models of several streams: windows, streams that are missing, and what must not matter."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,17 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import mudra
 from mudra import bundle as bundles
 from mudra import recipe as recipes
 from mudra.clips.preprocessing import Preprocessing
-from mudra.errors import ModelError, RecipeError
+from mudra.datasets.opening import open_data
+from mudra.errors import DataError, ModelError, RecipeError
 from mudra.models.fusion import Fusion, FusionSettings, StreamDropout
 from mudra.models.trunk_looks import cut, spread
 from mudra.sections import ClipSettings, LossSettings, OptimSettings
 from mudra.settings import parse
 from mudra.training.losses import build_loss
 from mudra.training.optimisers import lr_scales
+from mudra.training.train import train
 from mudra.types import StreamInfo
+from tests.tiny_streams import stream_recipe, write_clocks
 
 BODY = {"kind": "keypoint_transformer", "width": 16, "depth": 1, "heads": 2}
 C3D = {"kind": "c3d", "channels": [[4], [6]], "readout": "pool"}
@@ -294,3 +299,67 @@ def test_a_loss_of_windows_needs_a_model_that_has_some() -> None:
     loss = build_loss(LossSettings(windows=0.5), {"label": 3})
     with pytest.raises(RecipeError, match=r"loss\.windows"):
         loss.require_heads(["label"])
+
+
+# --- from recipe to prediction ----------------------------------------------------------------------
+
+MODEL = {
+    "kind": "fusion",
+    "window": 4,
+    "width": 8,
+    "temporal": "bilstm",
+    "hidden": 4,
+    "heads": 2,
+    "stream_dropout": 0.3,
+    "trunk_heads": True,
+    "trunks": {
+        "points": {**BODY, "bone_features": "vectors"},
+        "series": BODY,
+        "depth": {**C3D, "norm": "batch"},
+    },
+    "looks": {"depth": {"times": "mask"}},
+}
+RATES = {"points": 30.0, "series": 50.0, "depth": 15.0, "mask": 30.0}
+
+
+def fusion_recipe(**clip: Any) -> Any:
+    return stream_recipe(
+        clip={"streams": list(RATES), "frames": 6, "points": {"dims": 2}, **clip},
+        model=MODEL,
+        loss={"windows": 1.0, "parts": 0.5},
+    )
+
+
+def test_clips_that_lack_a_stream_are_trained_judged_and_predicted(tmp_path: Path) -> None:
+    root = write_clocks(tmp_path / "data", clips=8, lacks="series", rates=RATES)
+    run = train(fusion_recipe(missing="allow"), str(root), tmp_path / "run", say=lambda _line: None)
+    assert run.read_status()["state"] == "done"
+    recognizer = mudra.load(tmp_path / "run")
+    files = {name: root / (f"{name}-1" + (".npz" if name in ("points", "series") else "")) for name in RATES}
+    whole = recognizer.predict(files)
+    assert whole.probability > 0
+    assert recognizer.predict({"points": files["points"]}).probability > 0
+
+
+def test_clips_that_lack_a_stream_may_be_left_out_and_that_is_said(tmp_path: Path) -> None:
+    root = write_clocks(tmp_path / "data", clips=8, lacks="series", rates=RATES)
+    _, manifest = open_data(fusion_recipe(missing="leave_out"), str(root))
+    assert len(manifest) == 7
+    assert any("1 of 8 clips lack a stream" in note for note in manifest.notes)
+    _, strict = open_data(fusion_recipe(), str(root))
+    assert len(strict) == 8
+
+
+def test_data_in_which_no_clip_is_whole_is_refused(tmp_path: Path) -> None:
+    root = write_clocks(tmp_path / "data", clips=2, rates=RATES)
+    rows = [
+        "clip,split,label,points,series",
+        "c0,train,l0,points-0.npz,",
+        "c1,train,l1,,series-1.npz",
+    ]
+    (root / "manifest.csv").write_text("\n".join(rows) + "\n")
+    (root / "dataset.json").write_text(
+        '{"streams": {"points": {"layout": "kinect20", "fps": 30}, "series": {"fps": 50}}}'
+    )
+    with pytest.raises(DataError, match="no clip has all of"):
+        open_data(fusion_recipe(missing="leave_out"), str(root))

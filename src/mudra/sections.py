@@ -139,8 +139,8 @@ class ClipSettings(Settings):
         are counted, and its pictures say where a crop lies.
     align: how the clocks of several streams meet. `clock`: their seconds are the same seconds, and what all of them
         recorded is looked at. `ends`: they began and ended together, whatever rates they claim.
-    missing: what is done with a clip that lacks one of several streams: an `error`, or it is `allow`ed, and the stream
-        is all NaN.
+    missing: what is done with a clip that lacks a stream: an `error`; or of several streams it is `allow`ed to, and the
+        stream is all NaN; or it is `leave_out`, and the training says how many were.
     sampling: `even` spreads the frames over the whole clip (after keeping every `stride`-th),
         `strided` takes a window of neighbours `stride` apart, `segments` takes one moment of each
         equal part of the clip (a random one in training), `paced` takes the last `frames` moments at `fps` a
@@ -161,7 +161,7 @@ class ClipSettings(Settings):
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[Above0, Above0, Above0] = IMAGENET_STD
     align: Literal["clock", "ends"] = "clock"
-    missing: Literal["error", "allow"] = "error"
+    missing: Literal["error", "allow", "leave_out"] = "error"
     points: PointSettings = PointSettings()
     series: SeriesSettings = SeriesSettings()
     depth: DepthSettings = DepthSettings()
