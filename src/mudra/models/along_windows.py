@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mudra.errors import ModelError
-from mudra.models.keypoint_transformer import Block, KeypointTransformerSettings, require_even, sight
+from mudra.models.blocks import Block
+from mudra.models.keypoint_transformer import require_even, sight
 from mudra.models.layers import Dropout, SelfAttention, require_heads_divide, rotary_phases, start_scaled
 
 
@@ -56,10 +57,9 @@ class WindowTransformer(nn.Module):
         super().__init__()
         require_heads_divide(width, heads)
         require_even(width, heads, "model: the width of all streams together")
-        settings = KeypointTransformerSettings(width=width, depth=depth, heads=heads, dropout=dropout)
         self.width = width
         self.size = width // heads
-        self.blocks = nn.ModuleList(Block(settings, 0.0) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio=2.0, dropout=dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.blocks.apply(start_scaled)
 
