@@ -179,7 +179,7 @@ MUTANTS = [
            "    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as problem:\n"
            "        import torch\n"
            "        return torch.load(path, weights_only=False)", "tests/test_hostile.py"),
-    Mutant("hostile: a kind is imported before it is looked up", "recipe.py",
+    Mutant("hostile: a kind is imported before it is looked up", "kinds.py",
            "    table = KINDS[section]\n    if not",
            "    table = KINDS[section]\n    try:\n        importlib.import_module(str(kind).partition(':')[0])\n"
            "    except Exception:\n        pass\n    if not", "tests/test_hostile.py"),
@@ -540,6 +540,25 @@ MUTANTS = [
            "np.arange(len(order), 0, -1)", "1", COMPARED),
     Mutant("compare: memory is of all that was ever alive", "models/counting.py",
            "self.now -= size", "pass", "tests/test_models.py", "memory"),
+    # several streams
+    Mutant("fusion: windows behind a clip's end count", "models/fusion.py",
+           "    count_BW = seen_BWL.sum(-1)\n", "    count_BW = seen_BWL.sum(-1).clamp(min=1)\n",
+           "tests/test_fusion.py", "put_behind"),
+    Mutant("fusion: all streams of a clip may be left out", "models/fusion.py",
+           "(left[name] & some_B).view", "left[name].view", "tests/test_fusion.py", "left_out_in_training"),
+    Mutant("fusion: what pads a window is looked at", "models/trunk_looks.py",
+           "count_N1 = seen_NL.sum(1, keepdim=True).clamp(min=1)",
+           "count_N1 = torch.full_like(seen_NL[:, :1], seen_NL.shape[1], dtype=torch.int64)",
+           "tests/test_fusion.py", "put_behind or frames_are_spread"),
+    Mutant("fusion: a clip's loss counts windows that it does not have", "training/terms.py",
+           "    part_BW = there_BW.to(share_BC) / there_BW.sum(1, keepdim=True).clamp(min=1)\n",
+           "    part_BW = torch.ones_like(there_BW).to(share_BC) / there_BW.shape[1]\n",
+           "tests/test_fusion.py", "loss"),
+    Mutant("fusion: a trunk's settings are not looked at", "models/fusion.py",
+           '        settings: Settings = parse(model.Settings, values, "")',
+           "        known = {key: value for key, value in values.items() if key in model.Settings.model_fields}\n"
+           '        settings: Settings = parse(model.Settings, known, "")',
+           "tests/test_fusion.py", "strict"),
     Mutant("names: a letter that the output lacks ends the command", "cli/__init__.py",
            "    _speak_all_letters()\n    arguments", "    arguments", SLOVO, "letter"),
 ]  # fmt: skip

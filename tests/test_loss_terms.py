@@ -182,6 +182,7 @@ CHANGES: dict[str, Any] = {
     "focal_rise": 0.0,
     "auxiliary": [0.1, 0.2],
     "parts": 0.2,
+    "windows": 0.3,
     "margin": 1.0,
     "margin_weight": 0.1,
     "similar": [["take", "put"]],
@@ -194,6 +195,7 @@ CHANGES: dict[str, Any] = {
 @pytest.mark.parametrize("field", LossSettings.model_fields)
 def test_every_setting_changes_the_loss(field: str) -> None:
     logits, targets = step(5)
+    logits |= {f"{task}/windows": torch.stack([logits[task], logits[f"{task}/aux1"]], 1) for task in CLASSES}
     one = built(everything())(logits, targets, 0.3).total()
     other = built(everything(**{field: CHANGES[field]}))(logits, targets, 0.3).total()
     assert abs(one.item() - other.item()) > 1e-3

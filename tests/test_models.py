@@ -65,6 +65,11 @@ R2PLUS1D = {
     "blocks": [1, 1, 1, 1],
 }
 FRAMES = {"backbone": "test_resnet", "width": 16, "heads": 2, "depth": 1}
+C3D = {"kind": "c3d", "channels": [[4], [6]], "readout": "pool"}
+BODY = {"kind": "keypoint_transformer", **KEYPOINTS, "depth": 1}
+STREAMS = {"points": (7, 5, 3), "series": (7, 4)}
+PICTURES = {"video": (6, 3, 16, 16), "depth": (6, 1, 16, 16), "mask": (6, 1, 16, 16), "points": (6, 5, 3)}
+FUSION = {"trunks": {"points": BODY, "series": BODY}, "width": 8, "heads": 2}
 CLASSES = {"verb": 5, "noun": 3}
 CATALOGUE = {
     "timesformer, token per frame": Tiny("timesformer", TIMESFORMER, VIDEO),
@@ -137,6 +142,47 @@ CATALOGUE = {
     "keypoint transformer, a series in parts": Tiny(
         "keypoint_transformer", {**KEYPOINTS, "embedding": "parts", "patch": 2}, {"series": (6, 5)}
     ),
+    "fusion, the whole clip": Tiny("fusion", {**FUSION, "window": None, "trunk_heads": True}, STREAMS),
+    "fusion, windows both ways": Tiny(
+        "fusion",
+        {
+            **FUSION,
+            "window": 3,
+            "temporal": "bilstm",
+            "hidden": 6,
+            "attention_window": 3,
+            "widths": {"series": 4},
+        },
+        STREAMS,
+    ),
+    "fusion, streams that are weighed": Tiny(
+        "fusion",
+        {
+            **FUSION,
+            "window": 2,
+            "fuse": "attention",
+            "temporal": "transformer",
+            "stream_dropout": 0.3,
+            "dropout": 0.1,
+        },
+        STREAMS,
+    ),
+    "fusion, pictures": Tiny(
+        "fusion",
+        {
+            "trunks": {"video": C3D, "depth": C3D, "skeleton": C3D},
+            "looks": {
+                "depth": {"times": "mask"},
+                "skeleton": {"stream": "points", "drawn": 8, "bones": [[0, 1], [1, 4], [2, 3]]},
+            },
+            "window": 4,
+            "width": 8,
+            "temporal": "bilstm",
+            "hidden": 6,
+            "attention_window": 1,
+        },
+        PICTURES,
+    ),
     "keypoint transformer, positions alone": Tiny(
         "keypoint_transformer",
         {**KEYPOINTS, "differences": 0, "kernel": 1},
@@ -182,8 +228,17 @@ def clips(tiny: Tiny, count: int = 3, seed: int = 1) -> dict[str, Tensor]:
             points[:, 3, :5], points[:, 4, 5:] = torch.nan, torch.nan
     if "series" in drawn:
         drawn["series"][:, 2, 1:3] = torch.nan
-        drawn["series"][-1] = torch.nan  # a recording of nothing
+        if len(drawn) == 1:
+            drawn["series"][-1] = torch.nan  # a recording of nothing
+    if len(drawn) > 1:  # each stream is missing somewhere, and no clip lacks all
+        for number, values in enumerate(drawn.values()):
+            values[number % count] = torch.nan
     return drawn
+
+
+def told(answers: Mapping[str, Tensor]) -> list[Tensor]:
+    """The logits of some answers; of those at every window, which are NaN where there is none, the ones that are."""
+    return [row[~row.isnan().all(-1)] if name.endswith("/windows") else row for name, row in answers.items()]
 
 
 @pytest.fixture(params=CATALOGUE.values(), ids=CATALOGUE.keys())
@@ -211,7 +266,7 @@ def test_a_model_tells_what_its_classifiers_read(tiny: Tiny) -> None:
 
 def test_gradients_reach_every_parameter(tiny: Tiny) -> None:
     model = build(calm(tiny)).train()  # a model may have answers that it gives in training alone
-    sum(logits.square().sum() for logits in model(clips(tiny)).values()).backward()
+    sum(logits.square().sum() for logits in told(model(clips(tiny)))).backward()
     silent = [
         name for name, weight in trainable(model).items() if weight.grad is None or not weight.grad.any()
     ]
@@ -278,20 +333,21 @@ def test_training_and_evaluation_see_one_network(tiny: Tiny) -> None:
 
 
 def test_what_a_model_says_in_training_alone_belongs_to_a_task(tiny: Tiny) -> None:
-    """`task/aux1` and the like: as many classes as the task."""
+    """`task/aux1` and the like: as many classes as the task. `task/windows` has a row for each window."""
     said = build(tiny).train()({name: values[:2] for name, values in clips(tiny).items()})
     assert list(said)[: len(CLASSES)] == list(CLASSES)
-    assert {name: tuple(row.shape) for name, row in said.items()} == {
+    assert {name: (row.shape[0], row.shape[-1]) for name, row in said.items()} == {
         name: (2, CLASSES[name.partition("/")[0]]) for name in said
     }
+    assert all(row.ndim == 2 + name.endswith("/windows") for name, row in said.items())
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-20, 1e4])
 def test_extreme_inputs_give_finite_logits_and_gradients(tiny: Tiny, scale: float) -> None:
     model = build(calm(tiny)).train()
-    logits = model({name: values * scale for name, values in clips(tiny).items()})
-    sum(row.square().mean() for row in logits.values()).backward()
-    assert all(row.isfinite().all() for row in logits.values())
+    logits = told(model({name: values * scale for name, values in clips(tiny).items()}))
+    sum(row.square().mean() for row in logits).backward()
+    assert all(row.isfinite().all() for row in logits)
     assert all(
         weight.grad is not None and weight.grad.isfinite().all() for weight in trainable(model).values()
     )

@@ -42,6 +42,7 @@ FAULTS = {
     "swap_hands": 1.0,
     "drop_span": 0.5,
     "drop_axes": 0.5,
+    "poor": 1.0,
 }
 NEW = SHAPES | FAULTS | {"slow": 0.5}
 LAYOUTS = {
@@ -323,6 +324,22 @@ def test_along_a_dropped_axis_nothing_moves_and_along_another_all_does() -> None
         assert (moves == moves[:1]).all()
         assert moves[0].any()
         np.testing.assert_allclose(np.nanmean(found, 0), np.nanmean(points, 0), atol=1e-5)
+
+
+def test_a_share_of_the_clips_is_tracked_badly_and_the_others_are_as_they_were() -> None:
+    points = body(KINECT, 60, 3)
+    how = PointAugment(poor=0.3, poor_lost=0.6, poor_noise=0.15)
+    found = [altered(points, KINECT, how, seed) for seed in range(300)]
+    poor = [x for x in found if not np.array_equal(x, points)]
+    assert 60 < len(poor) < 120
+    lost = np.array([np.isnan(x).any(-1).mean() for x in poor])
+    assert lost.max() < 0.9
+    assert 0.2 < lost.mean() < 0.4
+    throughout = [bool((seen(x).all(0) | ~seen(x).any(0)).all()) for x in poor]
+    assert 0.3 < np.mean(throughout) < 0.7
+    moved = [np.nanstd(x - points) for x in poor]
+    assert max(moved) < 0.16
+    assert 0.05 < np.mean(moved) < 0.1
 
 
 def test_a_burst_shakes_one_part_in_one_stretch() -> None:

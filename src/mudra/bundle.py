@@ -109,7 +109,14 @@ class Bundle:
 
 
 def fitted(model: Settings, preprocessing: Preprocessing) -> Settings:
-    """A model's settings with what they ask of the layout of the points filled in: its parts, its bones."""
+    """A model's settings with what they ask of the layout of the points filled in: its parts, its bones.
+
+    A model of several streams is told of the layouts of all of them, any other of the first.
+    """
+    if hasattr(model, "with_layouts"):
+        layouts = {name: (layout.parts, layout.bones) for name, layout in preprocessing.layouts.items()}
+        told: Settings = model.with_layouts(layouts)
+        return told
     kinds = {name: preprocessing.streams[name].kind for name in preprocessing.settings.streams}
     points = next((name for name, kind in kinds.items() if kind == "points"), None)
     if points is None or not hasattr(model, "with_layout"):

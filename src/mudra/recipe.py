@@ -1,13 +1,12 @@
 """The typed recipe: which data, what is looked at, which model, how it is trained.
 
 A recipe is YAML 1.2 (`no` stays a word, duplicate keys are errors). Its sections are read one by
-one into typed settings; a section with a `kind` is looked up in one plain table, and its class is
+one into typed settings; a section with a `kind` is looked up in one plain table (kinds.py), and its class is
 imported only then. A recipe can name a kind, never code.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,8 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from mudra.errors import RecipeError, did_you_mean
+from mudra.kinds import KINDS as KINDS
+from mudra.kinds import kind_class as kind_class
 from mudra.sections import (
     AugmentSettings,
     ClipSettings,
@@ -33,52 +34,6 @@ from mudra.sections import (
 from mudra.settings import Settings, parse
 
 DEPTH_LIMIT = 32  # of lists and sections within each other; recipes need four
-
-# The one table from a recipe's `kind` to its class. A class is imported only when its kind is named.
-KINDS: Mapping[str, Mapping[str, str]] = {
-    "data": {
-        "asl16": "mudra.datasets.asl16:Asl16",
-        "epic100": "mudra.datasets.epic100:Epic100",
-        "folder": "mudra.datasets.folder:Folder",
-        "hmdb51": "mudra.datasets.hmdb51:HMDB51",
-        "jester": "mudra.datasets.jester:Jester",
-        "natops": "mudra.datasets.natops:Natops",
-        "puppets": "mudra.datasets.puppets:Puppets",
-        "slovo": "mudra.datasets.slovo:Slovo",
-        "ucf101": "mudra.datasets.ucf101:UCF101",
-        "utd_mhad": "mudra.datasets.utd_mhad:UtdMhad",
-    },
-    "model": {
-        "c3d": "mudra.models.c3d:C3D",
-        "frames": "mudra.models.frames:Frames",
-        "keypoint_transformer": "mudra.models.keypoint_transformer:KeypointTransformer",
-        "timesformer": "mudra.models.timesformer:TimeSformer",
-        "video": "mudra.models.videos:VideoNetwork",
-    },
-    "schedule": {
-        "constant": "mudra.sections:ConstantSchedule",
-        "cosine": "mudra.sections:CosineSchedule",
-        "cosine_restarts": "mudra.sections:CosineRestartsSchedule",
-        "cyclic": "mudra.sections:CyclicSchedule",
-        "one_cycle": "mudra.sections:OneCycleSchedule",
-        "plateau": "mudra.sections:PlateauSchedule",
-    },
-}
-
-
-def kind_class(section: str, kind: Any, place: str) -> Any:
-    """The class that a section's `kind` names.
-
-    Raises:
-        RecipeError: no such kind in the table.
-    """
-    table = KINDS[section]
-    if not isinstance(kind, str) or kind not in table:
-        hint = did_you_mean(str(kind), table)
-        raise RecipeError(f"{place}, kind: found {kind!r}; expected one of {', '.join(table)}.{hint}")
-    module, name = table[kind].split(":")
-    return getattr(importlib.import_module(module), name)
-
 
 SECTIONS: Mapping[str, type[Settings] | None] = {  # None: the section's `kind` says which
     "data": None,

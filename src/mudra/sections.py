@@ -139,8 +139,8 @@ class ClipSettings(Settings):
         are counted, and its pictures say where a crop lies.
     align: how the clocks of several streams meet. `clock`: their seconds are the same seconds, and what all of them
         recorded is looked at. `ends`: they began and ended together, whatever rates they claim.
-    missing: what is done with a clip that lacks one of several streams: an `error`, or it is `allow`ed, and the stream
-        is all NaN.
+    missing: what is done with a clip that lacks a stream: an `error`; or of several streams it is `allow`ed to, and the
+        stream is all NaN; or it is `leave_out`, and the training says how many were.
     sampling: `even` spreads the frames over the whole clip (after keeping every `stride`-th),
         `strided` takes a window of neighbours `stride` apart, `segments` takes one moment of each
         equal part of the clip (a random one in training), `paced` takes the last `frames` moments at `fps` a
@@ -161,7 +161,7 @@ class ClipSettings(Settings):
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[Above0, Above0, Above0] = IMAGENET_STD
     align: Literal["clock", "ends"] = "clock"
-    missing: Literal["error", "allow"] = "error"
+    missing: Literal["error", "allow", "leave_out"] = "error"
     points: PointSettings = PointSettings()
     series: SeriesSettings = SeriesSettings()
     depth: DepthSettings = DepthSettings()
@@ -207,6 +207,9 @@ class PointAugment(TimeAugment):
     lose_parts: share of parts that are not seen for a stretch. swap_hands: share of clips in which left and right hand
         change their names for a stretch. Stretches last a quarter of the clip at most.
     drop_span: the share of the clip's frames, at most, that show nothing, one after the other.
+    poor: share of clips that are tracked badly throughout: up to `poor_lost` of their points are not seen (in half of
+        these clips never, in the others now and then), and all tremble by up to `poor_noise`. Beside another stream a
+        model learns from them when to trust which.
     drop_axes: share of the axes along which nothing moves: every point stays at its mean over the clip. (A point
         without a coordinate would be a point that was not seen.) One axis always stays.
     """
@@ -232,6 +235,9 @@ class PointAugment(TimeAugment):
     lose_parts: Share = 0.0
     swap_hands: Share = 0.0
     drop_span: Rate = 0.0
+    poor: Share = 0.0
+    poor_lost: Rate = 0.6
+    poor_noise: AtLeast0 = 0.15
     drop_axes: Share = 0.0
 
 
@@ -306,6 +312,7 @@ class LossSettings(Settings):
     focal_rise: share of the training over which gamma rises linearly from 0; 0 begins with all of it.
     auxiliary: weight of the loss of each auxiliary head of the model, from the first layer on.
     parts: weight of the mean loss of the heads that see one part of the body each.
+    windows: weight of the mean loss at every window, of models that answer at each; see `fusion`.
     margin: by how much a clip's class should stand above its rivals, in logits. margin_weight: weight of what is
         missing of it.
     similar: pairs of classes that are rivals of each other, by name. Without any, each clip has one rival: the
@@ -322,6 +329,7 @@ class LossSettings(Settings):
     focal_rise: Share = 0.0
     auxiliary: tuple[AtLeast0, ...] = ()
     parts: AtLeast0 = 0.0
+    windows: AtLeast0 = 0.0
     margin: AtLeast0 = 0.0
     margin_weight: AtLeast0 = 1.0
     similar: tuple[tuple[str, str], ...] = ()
@@ -332,7 +340,9 @@ class LossSettings(Settings):
     @property
     def plain(self) -> bool:
         """Whether nothing but cross-entropy is minimised."""
-        return not (self.focal or self.auxiliary or self.parts or self.margin or self.consistency)
+        return not (
+            self.focal or self.auxiliary or self.parts or self.windows or self.margin or self.consistency
+        )
 
 
 class OptimSettings(Settings):

@@ -22,6 +22,10 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 
+class Within(ValueError):
+    """A complaint about settings within settings: what follows their own place, as `parse` with place "" tells it."""
+
+
 def parse(kind: type[S], values: Mapping[str, Any], place: str) -> S:
     """Build `kind` from what a user wrote.
 
@@ -46,6 +50,9 @@ def explain(problem: ValidationError, kind: type[BaseModel], place: str) -> str:
         known = _fields_at(kind, first["loc"][:-1])
         hint = did_you_mean(str(first["loc"][-1]), known)
         return f"{where}: unknown key.{hint} Known here: {', '.join(sorted(known))}."
+    inner = first.get("ctx", {}).get("error")
+    if isinstance(inner, Within):
+        return f"{where}{inner}"
     if first["type"] == "missing":
         return f"{where}: this key is required and was not given."
     return f"{where}: found {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}."

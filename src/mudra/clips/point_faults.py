@@ -14,7 +14,15 @@ from mudra.clips.layouts import PointLayout
 from mudra.clips.points import Points, seen
 from mudra.sections import PointAugment
 
-BURST, OUTLIERS, HANDS, AXES, LOST, SPAN = 11, 12, 13, 14, 15, 16  # whose numbers come from which generator
+BURST, OUTLIERS, HANDS, AXES, LOST, SPAN, POOR = (
+    11,
+    12,
+    13,
+    14,
+    15,
+    16,
+    17,
+)  # whose numbers come from which generator
 STRETCH = 0.25  # share of the clip that a fault lasts, at most
 JUMP = 0.2  # body units: half of the outliers jump by less along each axis
 FARTHEST = 10.0  # body units, as far as evaluation lets a point be
@@ -32,6 +40,8 @@ def faulty(points_TKC: Points, seed: int, layout: PointLayout, how: PointAugment
         points_TKC = with_still_axes(points_TKC, seed, how)
     if how.lose_parts or how.drop_span:
         points_TKC = with_gaps(points_TKC, seed, layout, how)
+    if how.poor:
+        points_TKC = poorly_tracked(points_TKC, seed, how)
     return points_TKC
 
 
@@ -95,6 +105,21 @@ def with_gaps(points_TKC: Points, seed: int, layout: PointLayout, how: PointAugm
     if not (seen(points_TKC) & ~lost_TK).any():
         return points_TKC
     return np.where(lost_TK[..., None], np.float32(np.nan), points_TKC)
+
+
+def poorly_tracked(points_TKC: Points, seed: int, how: PointAugment) -> Points:
+    """In some clips many points are not seen, each throughout or now and then, and all of them tremble."""
+    rng = np.random.default_rng([seed, POOR])
+    poor, lost, trembling, each_frame = rng.random(4)
+    if poor >= how.poor:
+        return points_TKC
+    frames, points, _ = points_TKC.shape
+    lost_TK = rng.random((frames if each_frame < 0.5 else 1, points)) < lost * how.poor_lost
+    if not (seen(points_TKC) & ~lost_TK).any():
+        return points_TKC
+    deviation = np.float32(trembling * how.poor_noise)
+    trembled_TKC = points_TKC + deviation * rng.standard_normal(points_TKC.shape, np.float32)
+    return np.where(lost_TK[..., None], np.float32(np.nan), trembled_TKC)
 
 
 def stretch(rng: np.random.Generator, frames: int, longest: float) -> slice:

@@ -210,7 +210,7 @@ class Preprocessing:
             DataError: one is missing that must not be, or all are.
         """
         names = [name for name in self.settings.streams if name in clip.streams]
-        if len(names) < len(self.settings.streams) and (self.settings.missing == "error" or not names):
+        if len(names) < len(self.settings.streams) and (self.settings.missing != "allow" or not names):
             missing = next(name for name in self.settings.streams if name not in clip.streams)
             have = ", ".join(clip.streams) or "none"
             raise DataError(

@@ -57,11 +57,34 @@ def open_data(recipe: Recipe, location: str | None) -> tuple[Recipe, Manifest]:
     manifest: Manifest = recipe.data.read(folder)  # type: ignore[attr-defined]
     if recipe.data.tasks is not None:
         manifest = manifest.with_tasks(recipe.data.tasks)
+    if recipe.clip.missing == "leave_out":
+        manifest = with_all_streams(manifest, recipe.clip.streams)
     if recipe.data.folds is not None:
         manifest = fold_of(manifest, recipe.data.folds)
     if recipe.data.holdout is not None:
         manifest = manifest.holdout(recipe.data.holdout, recipe.train.seed)
     return recipe, with_channels(manifest, recipe.clip.streams)
+
+
+def with_all_streams(manifest: Manifest, names: Iterable[str]) -> Manifest:
+    """The clips that have all these streams, with a note of how many do not.
+
+    Raises:
+        DataError: none has.
+    """
+    wanted = [name for name in names if name in manifest.files]  # of one that no clip has is told elsewhere
+    whole = np.ones(len(manifest), bool)
+    for name in wanted:
+        whole &= np.array([bool(path) for path in manifest.files[name].to_pylist()], bool)
+    if whole.all():
+        return manifest
+    if not whole.any():
+        raise DataError(
+            f"{manifest.name}: no clip has all of {', '.join(wanted)}; add files, or choose other clip.streams."
+        )
+    note = f"{manifest.name}: {int((~whole).sum())} of {len(whole)} clips lack a stream and are left out."
+    kept = manifest.select(np.flatnonzero(whole).tolist())
+    return replace(kept, notes=(*kept.notes, note))
 
 
 def with_channels(manifest: Manifest, names: Iterable[str]) -> Manifest:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from mudra.errors import DataError, RecipeError, did_you_mean
 from mudra.sections import LossSettings
-from mudra.training.terms import cross_entropy, disagreement, distillation, hinge
+from mudra.training.terms import cross_entropy, disagreement, distillation, hinge, over_windows
 from mudra.types import UNLABELLED
 
 
@@ -85,7 +85,8 @@ class Loss:
     sums over the same clips, divided by the same weight.
 
     A model gives such heads in training mode, beside {task: logits}: f"{task}/aux{n}" with n = 1, 2, ... and
-    f"{task}/part:{part}", logits [B,C] all of them.
+    f"{task}/part:{part}", logits [B,C] all of them; and f"{task}/windows", logits [B,W,C] of each of the clip's W
+    windows, NaN where it has none.
     """
 
     def __init__(
@@ -123,7 +124,9 @@ class Loss:
             q_BC = self._distribution(task, targets[task]).to(logits[task].device, wide)
             heads = {name: x for name, x in logits.items() if name == task or name.startswith(f"{task}/")}
             for name, x in heads.items():
-                if x.shape != (len(q_BC), count):
+                if x.shape[:1] + x.shape[-1:] != (len(q_BC), count) or x.ndim != 2 + name.endswith(
+                    "/windows"
+                ):
                     raise DataError(
                         f"task {name!r}: found logits {tuple(x.shape)} for {len(q_BC)} targets of {count} classes; "
                         f"expected [{len(q_BC)}, {count}]; build the model for these classes"
@@ -163,6 +166,8 @@ class Loss:
         if settings.parts > 0:
             share = settings.parts / len(parts)
             added += [share * cross_entropy(x, smooth_BC, w_C, gamma) for x in parts]
+        if settings.windows > 0:
+            added.append(settings.windows * over_windows(heads[f"{task}/windows"], smooth_BC, w_C, gamma))
         if settings.consistency > 0:
             added.append(settings.consistency * disagreement(parts, weight_B))
         if settings.margin > 0 and (task in self.rivals or not self.rivals):
@@ -191,6 +196,11 @@ class Loss:
                 raise RecipeError(
                     f"loss.parts: found 0, and {parts} part heads of {task!r} in the model, which nothing would "
                     "train; set loss.parts (0.1, say) or loss.consistency, or build the model without them."
+                )
+            if settings.windows > 0 and f"{task}/windows" not in names:
+                raise RecipeError(
+                    f"loss.windows: found {settings.windows:g}, and the model gives no answers of windows of {task!r}; "
+                    "set it to 0, or take a fusion model with windows."
                 )
             for key, least in (("parts", 1), ("consistency", 2)):
                 if getattr(settings, key) > 0 and parts < least:

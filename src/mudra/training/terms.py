@@ -3,7 +3,7 @@
 Every term weighs a clip as cross-entropy does, by the class weights of its target: an unlabelled clip, whose
 row of shares is 0, has no part in any of them. Logits may be -inf, which rules a class out.
 
-Axes: B clips, C classes, P ordered pairs of classes, H heads.
+Axes: B clips, W windows of a clip, C classes, P ordered pairs of classes, H heads.
 """
 
 from __future__ import annotations
@@ -33,6 +33,19 @@ def cross_entropy(logits_BC: Tensor, share_BC: Tensor, weight_C: Tensor, gamma: 
         unsure_BC = -torch.expm1(log_p_BC)
         cost_BC = cost_BC * unsure_BC.clamp(min=torch.finfo(log_p_BC.dtype).eps) ** gamma
     return -cost_BC.sum()
+
+
+def over_windows(logits_BWC: Tensor, share_BC: Tensor, weight_C: Tensor, gamma: float = 0.0) -> Tensor:
+    """Cross-entropy at every window that a clip has, their mean, summed over the clips.
+
+    Args:
+        logits_BWC: NaN where a clip has no window, as behind its end.
+    """
+    there_BW = ~logits_BWC.isnan().any(-1)
+    part_BW = there_BW.to(share_BC) / there_BW.sum(1, keepdim=True).clamp(min=1)
+    known_BWC = torch.where(there_BW[..., None], logits_BWC, 0)
+    share_BWC = share_BC[:, None] * part_BW[..., None]
+    return cross_entropy(known_BWC.flatten(0, 1), share_BWC.flatten(0, 1), weight_C, gamma)
 
 
 def hinge(

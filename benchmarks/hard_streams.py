@@ -1,0 +1,186 @@
+"""How trained runs fare where a stream is missing or bad: the same test clips, altered before anything looks at them.
+
+    python benchmarks/hard_streams.py missing RUN [RUN ...] [--data DATA]
+    python benchmarks/hard_streams.py skeletons RUN [RUN ...] [--data DATA]
+
+`missing` takes each stream of a run away in turn from all test clips, which need clip.missing: allow. `skeletons` loses
+half of the joints at random and moves the others by 5 cm (Gaussian, each coordinate of each frame): once the same
+joints throughout a clip, once others in every frame. What is lost is drawn from the clip's name, so all runs look at
+the same clips; a run that has no points is judged as it is. Of several runs the mean of their probabilities is told as
+well, and by how much the first has fewer errors than the best of the others.
+
+RUN is a run, or a run of folds: then each fold is judged on its own test clips, and they are counted together. DATA is
+what `mudra evaluate` takes; by default what the run was trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mudra import bundle as bundles
+from mudra.clips.preprocessing import Preprocessing, Views
+from mudra.datasets.opening import open_data, with_classes
+from mudra.files import read_json
+from mudra.predictions import PredictionTable, pooled, summarise
+from mudra.training.judging import evaluator_for
+from mudra.training.ranks import Team
+from mudra.training.run_folder import RunFolder
+from mudra.types import Clip, Stream
+
+METRES = 0.05
+LOST = 0.5
+DRAWS = 10_000
+
+
+class Without(Preprocessing):
+    """The same looks at clips that lack one stream."""
+
+    left_out: str = ""
+
+    def read(self, clip: Clip, views: Views = Views()) -> dict[str, NDArray[np.float32]]:  # noqa: B008
+        streams = {name: path for name, path in clip.streams.items() if name != self.left_out}
+        return super().read(replace(clip, streams=streams), views)
+
+
+class BadSkeletons(Preprocessing):
+    """The same looks at clips whose skeletons were tracked badly."""
+
+    each_frame: bool = False
+
+    def read_track(self, clip: Clip, name: str) -> Stream:
+        stream = super().read_track(clip, name)
+        if stream.kind != "points":
+            return stream
+        rng = np.random.default_rng(zlib.crc32(clip.id.encode()))
+        frames, points, _ = stream.values.shape
+        noise = rng.normal(0, METRES, stream.values.shape)
+        order = rng.random((frames if self.each_frame else 1, points)).argsort(1)
+        lost = order < round(LOST * points)
+        values = np.where(lost[..., None], np.nan, stream.values + noise).astype(np.float32)
+        return replace(stream, values=values)
+
+
+def altered(kind: type[Preprocessing], preprocessing: Preprocessing, **said: Any) -> Preprocessing:
+    """A preprocessing that alters what it reads."""
+    known = {part.name: getattr(preprocessing, part.name) for part in fields(preprocessing)}
+    made = kind(**known)
+    for name, value in said.items():
+        object.__setattr__(made, name, value)  # frozen for everybody else
+    return made
+
+
+def judged(place: Path, data: str | None, alter: Callable[[Preprocessing], Preprocessing]) -> PredictionTable:
+    """What a run says of its test clips, of all its folds together."""
+    folds = sorted(place.glob("fold-*"))
+    return pooled([one(RunFolder(fold), data, alter) for fold in folds or [place]])
+
+
+def one(run: RunFolder, data: str | None, alter: Callable[[Preprocessing], Preprocessing]) -> PredictionTable:
+    recipe = run.read_recipe()
+    bundle = bundles.read_bundle(run.bundle)
+    _, manifest = open_data(recipe, data or read_json(run.path / "environment.json")["data"])
+    clips = with_classes(manifest.split("test"), dict(bundle.tasks))
+    model = bundle.build()
+    weights = run.bundle / "model.safetensors"
+    bundles.load_weights(model, bundles.read_weights(weights), weights)
+    preprocessing = alter(bundle.preprocessing.on(manifest.streams))
+    return evaluator_for(recipe, clips, preprocessing, Team(torch.device("cpu"))).predict(model)
+
+
+def streams_of(place: Path) -> tuple[str, ...]:
+    """What a run looks at."""
+    fold = next(iter(sorted(place.glob("fold-*"))), place)
+    return bundles.read_bundle(RunFolder(fold).bundle).preprocessing.settings.streams
+
+
+def tell(name: str, table: PredictionTable) -> None:
+    figures = next(iter(summarise(table, "test")["tasks"].values()))
+    low, high = figures["intervals"]["top1"]
+    print(
+        f"  {name:44} top-1 {figures['top1']:.1%} [{low:.1%}, {high:.1%}], {int((~right(table)).sum())} errors of "
+        f"{figures['clips']}",
+        flush=True,
+    )
+
+
+def right(table: PredictionTable) -> NDArray[np.bool_]:
+    """Which clips the first task is right about, in the order of their names."""
+    scores = next(iter(table.tasks.values()))
+    found = scores.log_probabilities.argmax(1) == scores.truth
+    return np.asarray(found[np.argsort(table.clips)])
+
+
+def mean_of(tables: Sequence[PredictionTable]) -> PredictionTable:
+    """The mean of the probabilities, joined by clip."""
+    first = tables[0]
+    tasks = {}
+    for task, scores in first.tasks.items():
+        total = np.zeros_like(scores.log_probabilities, np.float64)
+        for table in tables:
+            row = {clip: number for number, clip in enumerate(table.clips)}
+            logs = table.tasks[task].log_probabilities[[row[clip] for clip in first.clips]]
+            total += np.exp(logs.astype(np.float64)) / len(tables)
+        tasks[task] = replace(scores, log_probabilities=np.log(total).astype(np.float32))
+    return replace(first, tasks=tasks)
+
+
+def fewer(tables: Sequence[PredictionTable]) -> str:
+    """By what share the first makes fewer errors than the best of the others, with an interval over the clips."""
+    wrong = np.stack([~right(table) for table in tables])
+    rng = np.random.default_rng(0)
+    picks = rng.integers(wrong.shape[1], size=(DRAWS, wrong.shape[1]))
+    drawn = wrong[:, picks].sum(2)
+    shares = 1 - drawn[0] / np.maximum(drawn[1:].min(0), 1)
+    whole = 1 - wrong[0].sum() / max(wrong[1:].sum(1).min(), 1)
+    low, high = np.quantile(shares, [0.025, 0.975])
+    return f"  the first makes {whole:.0%} [{low:.0%}, {high:.0%}] fewer errors than the best of the others"
+
+
+def tell_together(runs: Sequence[Path], tables: Sequence[PredictionTable]) -> None:
+    for run, table in zip(runs, tables, strict=True):
+        tell(run.name, table)
+    if len(tables) > 1:
+        print(fewer(tables))
+    if len(tables) > 2:
+        tell("mean of the probabilities of all but the first", mean_of(tables[1:]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["missing", "skeletons"])
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--data")
+    arguments = parser.parse_args()
+    if arguments.what == "missing":
+        for run in arguments.runs:
+            print(run.name)
+            tell("all streams", judged(run, arguments.data, lambda same: same))
+            for stream in streams_of(run):
+                found = judged(run, arguments.data, lambda p, gone=stream: altered(Without, p, left_out=gone))
+                tell(f"without {stream}", found)
+        return
+    looks = {
+        "skeletons as they are": lambda same: same,
+        "half of the joints lost throughout, 5 cm noise": lambda p: altered(BadSkeletons, p),
+        "half of the joints lost in every frame, 5 cm noise": lambda p: altered(
+            BadSkeletons, p, each_frame=True
+        ),
+    }
+    for name, alter in looks.items():
+        print(name)
+        tell_together(arguments.runs, [judged(run, arguments.data, alter) for run in arguments.runs])
+
+
+if __name__ == "__main__":
+    main()
