@@ -206,8 +206,8 @@ MUTANTS = [
     Mutant("environment: half of it is taken as none", TEAM, "    if missing:\n", "    if missing:\n"
            "        yield Team(choose_device(wanted))\n        return\n    if missing:\n", RANKS, "half_an"),
     # 40: the lock
-    Mutant("two processes share a run", "training/run_folder.py",
-           "                    fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "                    pass\n",
+    Mutant("two processes share a run", "files.py",
+           "            fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))\n", "            pass\n",
            STOPS, "share_a_run"),
     # 8, 22-24
     Mutant("labels: numbered by the data at hand", "datasets/opening.py",

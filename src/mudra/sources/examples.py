@@ -39,7 +39,7 @@ def read_example(record: NDArray[np.uint8], place: str) -> dict[str, Feature]:
     Raises:
         DataError: it is no Example.
     """
-    data = memoryview(record)
+    data = memoryview(record)  # type: ignore[arg-type]
     found: dict[str, Feature] = {}
     try:
         for number, features in _messages(data, (1, 2)):
@@ -155,7 +155,8 @@ def _feature(parts: list[memoryview]) -> Feature:
         raise _Fault("values of two kinds in one feature")
     if not kinds or kinds[0] == 1:
         return values
-    return np.concatenate(values) if values else np.empty(0, np.float32 if kinds[0] == 2 else np.int64)
+    kind = np.float32 if kinds[0] == 2 else np.int64
+    return np.concatenate([np.empty(0, kind), *values])
 
 
 def _values(kind: int, content: memoryview) -> Iterator[Any]:

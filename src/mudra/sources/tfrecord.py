@@ -9,7 +9,6 @@ Source: the format as TensorFlow's record_writer.h describes it.
 
 from __future__ import annotations
 
-import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
