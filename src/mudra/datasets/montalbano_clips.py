@@ -88,8 +88,8 @@ class Scale:
         slack = SLACK * (self.high - self.low)
         if low < self.low - slack or high > self.high + slack:
             raise DataError(
-                f"{place}: {name} runs from {low:g} to {high:g}; expected {self.low:g} to {self.high:g} as in the first "
-                f"clips. Mend the record, or say the range of all with --{name}=LOW,HIGH."
+                f"{place}: {name} runs from {low:g} to {high:g}; expected {self.low:g} to {self.high:g}. Mend the "
+                f"record, or begin anew and say the range of all with --{name}=LOW,HIGH."
             )
         kind = np.uint8 if most < 256 else np.uint16
         share = (np.clip(values, self.low, self.high) - np.float32(self.low)) / np.float32(

@@ -350,7 +350,7 @@ def _work(job: _Job) -> list[Entry]:
         entries.append(entry)
         for path, parts in _npz_files(entry, streams).items():
             target = BytesIO()
-            np.savez(target, allow_pickle=False, **parts)
+            np.savez(target, **parts)
             replace_file(job.out / path, target.getvalue())
         still_working()
     size = job.path.stat().st_size
@@ -364,9 +364,9 @@ def _paths(entry: Entry) -> dict[str, str]:
     return {name: f"{stem}-pixels.npz" if name == "points:pixels" else f"{stem}.npz" for name in STREAMS}
 
 
-def _npz_files(entry: Entry, streams: Mapping[str, NDArray[Any]]) -> dict[str, dict[str, NDArray[Any]]]:
+def _npz_files(entry: Entry, streams: Mapping[str, NDArray[Any]]) -> dict[str, dict[str, Any]]:
     """What each file of a clip holds: in an `.npz` a stream has the name of its kind."""
-    files: dict[str, dict[str, NDArray[Any]]] = {}
+    files: dict[str, dict[str, Any]] = {}
     for name, path in _paths(entry).items():
         files.setdefault(path, {})[STREAMS[name].kind] = streams[name]
     return files

@@ -146,7 +146,7 @@ def _names(clips: Sequence[Entry], first: int) -> tuple[list[str | None], list[s
     notes = []
     if filler:
         notes = [
-            f"montalbano: all {len(test):,} test clips have the label {test[0]}, which fills the place of one; they are "
+            f"montalbano: all {len(test):,} test clips have the label {test[0]}, which fills a place; they are "
             "unlabelled."
         ]
     names: list[str | None] = []

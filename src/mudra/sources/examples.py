@@ -155,8 +155,9 @@ def _feature(parts: list[memoryview]) -> Feature:
         raise _Fault("values of two kinds in one feature")
     if not kinds or kinds[0] == 1:
         return values
-    kind = np.float32 if kinds[0] == 2 else np.int64
-    return np.concatenate([np.empty(0, kind), *values])
+    if kinds[0] == 2:
+        return np.concatenate([np.empty(0, np.float32), *values])
+    return np.concatenate([np.empty(0, np.int64), *values])
 
 
 def _values(kind: int, content: memoryview) -> Iterator[Any]:
