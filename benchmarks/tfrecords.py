@@ -31,12 +31,13 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tests import tfrecords as writer  # noqa: E402
+
 from mudra.datasets.montalbano_clips import FPS, Scale, read_raw, streams_of  # noqa: E402
 from mudra.datasets.montalbano_import import import_tfrecords  # noqa: E402
 from mudra.sources.crc32c import crc32c  # noqa: E402
 from mudra.sources.tfrecord import records  # noqa: E402
 from mudra.training.hardware import processor_name  # noqa: E402
-from tests import tfrecords as writer  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 FRAMES = 40

@@ -95,28 +95,30 @@ SIDE = 80
 
 def clip(seed: int, frames: int = 5, padded: int = 0) -> dict[str, np.ndarray]:
     """A clip's numbers as S4 has them: a bright square that wanders over noise; what is padded is not 0."""
+    if padded:
+        parts = clip(seed, frames), clip(seed + 9999, padded)
+        return {name: np.concatenate([values, parts[1][name]]) for name, values in parts[0].items()}
     rng = np.random.default_rng(seed)
-    total = frames + padded
-    rgb = rng.integers(0, 90, (total, SIDE, SIDE, 3))
-    depth = rng.integers(100, 140, (total, SIDE, SIDE))
-    mask = np.zeros((total, SIDE, SIDE), int)
+    rgb = rng.integers(0, 90, (frames, SIDE, SIDE, 3))
+    depth = rng.integers(100, 140, (frames, SIDE, SIDE))
+    mask = np.zeros((frames, SIDE, SIDE), int)
     at = rng.integers(0, SIDE - 24, 2)
-    for frame in range(total):
+    for frame in range(frames):
         at = np.clip(at + rng.integers(-9, 10, 2), 0, SIDE - 24)
         here = frame, slice(at[0], at[0] + 24), slice(at[1], at[1] + 24)
         rgb[here], depth[here], mask[here] = rng.integers(120, 256, 3), 60, 255
-    skeleton = rng.normal(0, 1, (total, 20, 9))
+    skeleton = rng.normal(0, 1, (frames, 180))
     return {
         "rgb": rgb / 255,
         "depth": depth / 255,
         "segmentation": mask / 255,
-        "skeleton": skeleton.reshape(total, 180),
-        "skeleton_img": np.zeros((total, 2)),  # it is not read
+        "skeleton": skeleton,
+        "skeleton_img": np.zeros((frames, 2)),  # it is not read
     }
 
 
 def montalbano(
-    seed: int, id: int, label: int | None = 0, frames: int = 5, padded: int = 0, **other: Any
+    seed: int, id: int | None, label: int | None = 0, frames: int = 5, padded: int = 0, **other: Any
 ) -> bytes:
     """A record of S4's; `other` replaces features, or takes them away with None."""
     features: dict[str, Any] = {

@@ -225,13 +225,16 @@ def _begin(
 def _scales(files: Sequence[Path], ranges: Mapping[str, Range], crew: Crew, say: Say) -> dict[str, Scale]:
     """The range of each kind of picture: what was said, a usual one that the first clips lie in, or what all have."""
     scales = {name: Scale(*ends) for name, ends in ranges.items()}
-    first = _widest(crew, "looking at first clips", _first_extents, files)
+    first, broken = _widest(crew, "looking at first clips", _first_extents, files)
+    if not first:
+        _refuse(broken, len(files), say)  # where some can be read, the import itself tells of the others
     for name in PICTURES:
         usual = usual_scale(*first[name], name) if first else Scale(0.0, 1.0)
         if name not in scales and usual is not None:
             scales[name] = usual
     if unusual := [name for name in PICTURES if name not in scales]:
-        whole = _widest(crew, "looking at all clips", _all_extents, files)
+        whole, broken = _widest(crew, "looking at all clips", _all_extents, files)
+        _refuse(broken, len(files), say)
         for name in unusual:
             low, high = whole[name]
             scales[name] = Scale(low, max(high, low + 1.0))
@@ -243,8 +246,10 @@ def _scales(files: Sequence[Path], ranges: Mapping[str, Range], crew: Crew, say:
     return scales
 
 
-def _widest(crew: Crew, what: str, work: Any, files: Sequence[Path]) -> dict[str, Range]:
-    """The extremes over all files, by kind of picture; {} where they hold no record."""
+def _widest(
+    crew: Crew, what: str, work: Any, files: Sequence[Path]
+) -> tuple[dict[str, Range], dict[str, str]]:
+    """The extremes over all files, by kind of picture, {} where they hold no record; and why files cannot be read."""
     ends: dict[str, Range] = {}
     broken: dict[str, str] = {}
     for number, result in crew.each(what, work, files):
@@ -254,8 +259,7 @@ def _widest(crew: Crew, what: str, work: Any, files: Sequence[Path]) -> dict[str
         for name, (low, high) in result.items():
             before = ends.get(name, (low, high))
             ends[name] = (min(low, before[0]), max(high, before[1]))
-    _refuse(broken, len(files), lambda _line: None)
-    return ends
+    return ends, broken
 
 
 def _first_extents(path: Path) -> dict[str, Range]:

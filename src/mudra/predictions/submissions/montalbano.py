@@ -53,7 +53,13 @@ class Montalbano:
         if split != "test":
             raise DataError(f"submission montalbano: found the split {split!r}; the server takes test.")
         best = table.tasks[TASK].log_probabilities.argmax(axis=1) + self.first
-        answers = {_number(clip): int(y) for clip, y in zip(table.clips, best, strict=True)}
+        answers: dict[int, int] = {}
+        for clip, y in zip(table.clips, best.tolist(), strict=True):
+            if _number(clip) in answers:
+                raise DataError(
+                    f"submission montalbano: {clip!r} answers id {_number(clip)} twice; expected it once."
+                )
+            answers[_number(clip)] = y
         lines = [HEADER, *(f"{clip},{answers[clip]}" for clip in sorted(answers))]
         text = "\n".join(lines) + "\n"
         self.check(text, "submission montalbano")
