@@ -2,13 +2,13 @@
 
     python benchmarks/tfrecords.py [--clips 16] [--repeats 5] [--out tfrecords-cpu.md]
 
-The records are S4's clips (40 frames of 80x80, 8.2 MB each; one in four holds padding), drawn: a person-sized patch over a
-room, with noise. How well the real ones pack is not known here, so there are two kinds: pictures of 256 levels, and
-pictures that were resized after scaling, whose numbers are any. `records` is framing, unpacking and both checksums;
-`examples` also takes the features apart and gives the arrays; `bare` is zlib alone on the whole file in memory, or
-reading a plain file. The three are taken in turns. Speeds are megabytes of unpacked data for each second of CPU time of
-one core: other work on the machine is not counted. The peak of memory (RSS) is that of a process which reads a file of so
-many clips, and of one which reads a file of eight times as many, NumPy and all included.
+The records are S4's clips (40 frames of 80x80, 8.2 MB each; one in four holds padding), drawn: a person-sized patch
+over a room, with noise. How well the real ones pack is not known here, so there are two kinds: pictures of 256 levels,
+and pictures that were resized after scaling, whose numbers are any. `records` is framing, unpacking and both
+checksums; `examples` also takes the features apart and gives the arrays; `bare` is zlib alone on the whole file in
+memory, or reading a plain file. The three are taken in turns. Speeds are megabytes of unpacked data for each second of
+CPU time of one core: other work on the machine is not counted. The peak of memory (RSS) is that of a process which
+reads a file of so many clips, and of one which reads a file of eight times as many, NumPy and all included.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def table(home: Path, clips: int, repeats: int) -> str:
     lines = [
         f"## TFRecords of S4's clips: {clips} records, {size:.0f} MB unpacked",
         "",
-        f"{repeats} rounds, medians; {processor_name()}; Python {platform.python_version()}, NumPy {np.__version__}, zlib "
-        f"{zlib.ZLIB_RUNTIME_VERSION}. MB/s of unpacked data for a second of CPU time of one core.",
+        f"{repeats} rounds, medians; {processor_name()}; Python {platform.python_version()}, NumPy {np.__version__}, "
+        f"zlib {zlib.ZLIB_RUNTIME_VERSION}. MB/s of unpacked data for a second of CPU time of one core.",
         "",
         "| file | packed to | records | examples | bare | bare's share of the time | peak, MB | of 8 x as many, MB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",

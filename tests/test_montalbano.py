@@ -162,10 +162,12 @@ def test_an_unusual_range_is_that_of_all_clips_and_is_told(tmp_path: Path) -> No
 
 
 def test_a_clip_outside_the_range_is_refused(tmp_path: Path) -> None:
-    louder = clip(2)["rgb"] * 2
+    louder = np.minimum(clip(2)["rgb"] * 2, 1.95)
+    assert louder.max() > 1.9
     root = release(tmp_path / "in", training_00=[montalbano(1, 1, 0), montalbano(2, 2, 1, rgb=louder)])
     message = refused(root)
-    assert "training-00-of-20, record 1: rgb runs from 0 to 2; expected 0 to 1" in message
+    assert "training-00-of-20, record 1: rgb runs from 0 to 1.9" in message
+    assert "; expected 0 to 1. Mend the record" in message
     assert "--rgb=LOW,HIGH" in message
     assert counts(imported(root, tmp_path / "other", ranges={"rgb": (0.0, 2.0)})) == [2, 0, 0]
 
@@ -202,9 +204,8 @@ def test_a_grey_level_comes_back_whatever_its_range(level: int, ends: tuple[floa
     ],
 )  # fmt: skip
 def test_a_record_that_is_not_as_s4_has_it_is_told(tmp_path: Path, other: dict, said: str) -> None:
-    root = release(
-        tmp_path / "in", training_03=[montalbano(1, 1, 0), montalbano(2, 2, **{"label": 1, **other})]
-    )
+    second = montalbano(2, **{"id": 2, "label": 1, **other})
+    root = release(tmp_path / "in", training_03=[montalbano(1, 1, 0), second])
     message = refused(root)
     assert "training-03-of-20, record 1" in message
     assert said in message
@@ -292,8 +293,8 @@ def test_validation_clips_in_training_files_are_left_out_of_train(tmp_path: Path
     manifest = imported(root)
     assert manifest.ids.to_pylist() == ["training-1", "training-2", "validation-5", "validation-6"]
     assert (
-        "montalbano: the training files hold 3 validation clips (2 by content, 1 by id and looks), which are left out of "
-        "training: training-00-of-20 (2), training-01-of-20 (1)." in manifest.notes
+        "montalbano: the training files hold 3 validation clips (2 by content, 1 by id and looks), which are left out "
+        "of training: training-00-of-20 (2), training-01-of-20 (1)." in manifest.notes
     )
     rows = left_out(tmp_path / "out")
     assert [(row["file"], row["record"], row["id"]) for row in rows] == [
@@ -335,14 +336,19 @@ def unlike(_one: Entry, _other: Entry) -> bool:
 
 @pytest.mark.parametrize(
     ("labels", "first", "word"),
-    [((0, 19), 0, None), ((1, 20), 1, None), ((0, 5), 0, None), ((7, 20), 1, None), ((3, 17), 0, "labels run from 3 to 17")],
-)  # fmt: skip
-def test_how_labels_count_is_seen_from_them(labels: tuple[int, int], first: int, word: str | None) -> None:
+    [
+        ((0, 19), 0, ""),
+        ((1, 20), 1, ""),
+        ((0, 5), 0, ""),
+        ((7, 20), 1, ""),
+        ((3, 17), 0, "labels run from 3 to 17"),
+    ],
+)
+def test_how_labels_count_is_seen_from_them(labels: tuple[int, int], first: int, word: str) -> None:
     result = sort_out([entry("training", number, label) for number, label in enumerate(labels)], unlike)
     assert result.first_label == first
     assert [name for _, name in result.clips] == [CLASSES[label - first] for label in labels]
-    assert [note for note in result.notes if "labels" in note and (word is None or word not in note)] == []
-    assert any(word in note for note in result.notes) == (word is not None) if word else True
+    assert [word in note for note in result.notes if "labels" in note] == ([True] if word else [])
 
 
 def test_how_labels_count_can_be_said() -> None:
@@ -404,11 +410,10 @@ def test_the_release_has_its_counts() -> None:
 
 def test_the_files_are_imported_when_they_are_first_read(tmp_path: Path) -> None:
     root = small(tmp_path / "in")
-    first = mudra("data", "check", f"montalbano:{root}", "--workers", "0")
-    assert first.returncode == 0, first.stderr
-    assert (tmp_path / "in-mudra/manifest.csv").is_file()
     manifest = read_location(f"montalbano:{root}")
     assert counts(manifest) == [4, 2, 2]
+    assert (tmp_path / "in-mudra/manifest.csv").is_file()
+    assert read_location(f"montalbano:{root}").notes == manifest.notes
     for way in (f"montalbano:{tmp_path / 'in-mudra'}", str(tmp_path / "in-mudra")):
         assert read_location(way).split_hash == manifest.split_hash
     made = Montalbano(imported=str(tmp_path / "elsewhere")).read(root)
@@ -439,8 +444,8 @@ def test_a_garbage_file_ends_the_command_with_one_line(tmp_path: Path) -> None:
 # --- answers ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("first", [0, 1])
-def test_a_run_answers_every_test_clip_as_the_files_count(tmp_path: Path, first: int) -> None:
+def test_a_run_answers_every_test_clip_as_the_files_count(tmp_path: Path) -> None:
+    first = 1
     root = release(
         tmp_path / "in",
         training_00=[montalbano(n, n, label + first) for n, label in enumerate((0, 19, 0, 19))],
@@ -463,6 +468,3 @@ def test_a_run_answers_every_test_clip_as_the_files_count(tmp_path: Path, first:
         for clip, row in zip(table.clips, table.tasks["label"].log_probabilities, strict=True)
     }
     assert lines[1:-1] == [f"{id},{best[f'test-{id}']}" for id in (7, 21, 300)]
-    refused = mudra("evaluate", run.path, "--data", location, "--submission", "montalbano", "--split", "val")
-    assert refused.returncode == 3
-    assert "found the split 'val'; the server takes test" in refused.stderr
