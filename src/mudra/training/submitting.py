@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mudra import bundle as bundles
 from mudra.datasets.montalbano import numbering
-from mudra.datasets.opening import read_location
+from mudra.datasets.opening import parse_location
 from mudra.errors import UsageError
 from mudra.predictions.submissions import Epic, Montalbano, Submission, submission
 from mudra.predictions.submissions.epic import Supervision
@@ -40,7 +40,9 @@ def submission_of(
     if isinstance(wanted, Montalbano):
         if location is None:
             raise UsageError("--submission montalbano: say where the clips are with --data montalbano:DIR.")
-        wanted = Montalbano(*numbering(read_location(location)))
+        kind, folder = parse_location(location)
+        recipe = run.read_recipe().with_data(kind or "folder")  # its settings say where an import lies
+        wanted = Montalbano(*numbering(recipe.data.read(folder)))  # type: ignore[attr-defined]
     return wanted
 
 
