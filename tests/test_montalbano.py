@@ -274,7 +274,7 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "no TFRecords in it; expected training-00-of-20" in refused(tmp_path / "empty", out=tmp_path / "x")
     assert "begun with another range of rgb" in refused(
-        root, out=imported(root, tmp_path / "a").root, ranges={"rgb": (0.0, 5.0)}, first_label=1
+        root, out=imported(root, tmp_path / "a").root, ranges={"rgb": (0.0, 5.0)}
     )
 
 
@@ -468,3 +468,21 @@ def test_a_run_answers_every_test_clip_as_the_files_count(tmp_path: Path) -> Non
         for clip, row in zip(table.clips, table.tasks["label"].log_probabilities, strict=True)
     }
     assert lines[1:-1] == [f"{id},{best[f'test-{id}']}" for id in (7, 21, 300)]
+
+
+def test_a_second_process_waits_and_finds_the_work_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = small(tmp_path / "in")
+    said: list[str] = []
+
+    def lock(_handle: int, *, wait: bool) -> bool:
+        if wait:  # meanwhile another process does it all
+            monkeypatch.setattr(montalbano_import, "take_lock", lambda _handle, *, wait: True)
+            imported(root)
+            monkeypatch.setattr(montalbano_import, "_work", None)
+        return wait
+
+    monkeypatch.setattr(montalbano_import, "take_lock", lock)
+    assert counts(imported(root, said=said)) == [4, 2, 2]
+    assert said == [f"{tmp_path / 'out'}: another process imports into it; waiting for that"]

@@ -31,17 +31,8 @@ from mudra.clips import likeness
 from mudra.clips.manifest import Manifest, read_manifest, write_manifest
 from mudra.clips.table import Rows, build
 from mudra.clips.workers import Crew, Failure, still_working
-from mudra.datasets.montalbano_clips import (
-    FPS,
-    PICTURES,
-    STREAMS,
-    Scale,
-    content_hash,
-    extents,
-    read_raw,
-    streams_of,
-    usual_scale,
-)
+from mudra.datasets.montalbano_clips import FPS, PICTURES, STREAMS, Scale, content_hash, read_raw, streams_of
+from mudra.datasets.montalbano_scales import Range, find_scales, refuse_broken
 from mudra.datasets.montalbano_sorting import CLASSES, RELEASED, WORDS, Entry, Sorted, count_note, sort_out
 from mudra.errors import DataError, StoppedError
 from mudra.files import read_json, replace_file, sweep, take_lock, told_as_output_error, write_json
@@ -53,11 +44,8 @@ from mudra.sources.tfrecord import records
 SETTINGS, FOUND, LEFT_OUT, CLIPS, LOCK = "import.json", "montalbano.json", "left-out.csv", "clips", ".lock"
 SCHEMA = 1
 LIMIT = 600.0  # seconds without a record done, after which a process is given up
-LISTED = 20  # broken files that are told one by one
 SPLITS = {"training": "train", "validation": "val", "test": "test"}
 _FILE = re.compile(r"(training|validation|test)-\d+-of-\d+(\.[\w.]+)?", re.ASCII)
-
-Range = tuple[float, float]
 
 
 def tfrecord_files(folder: Path) -> list[Path]:
@@ -122,8 +110,10 @@ def import_tfrecords(
     if folder.resolve() in (out.resolve(), *out.resolve().parents):
         raise DataError(f"{out}: lies inside {folder}; name a folder beside it.")
     sources = {path.name: path.stat().st_size for path in files}
-    with _alone(out), Crew(workers, LIMIT, progress) as crew:
-        if _complete(out, sources, first_label):
+    if not ranges and _complete(out, sources, first_label):  # where it may be that nothing can be written
+        return read_import(out)
+    with _alone(out, say), Crew(workers, LIMIT, progress) as crew:
+        if not ranges and _complete(out, sources, first_label):
             return read_import(out)
         try:
             scales = _begin(out, files, ranges or {}, crew, say)
@@ -167,7 +157,7 @@ def read_import(out: Path) -> Manifest:
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
+def _alone(out: Path, say: Say) -> Iterator[None]:
     """Only one process imports into a folder; others wait, and then find it done."""
     with told_as_output_error(out):
         if out.exists() and (
@@ -178,7 +168,9 @@ def _alone(out: Path) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
         handle = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        take_lock(handle, wait=True)
+        if not take_lock(handle, wait=False):
+            say(f"{out}: another process imports into it; waiting for that")
+            take_lock(handle, wait=True)
         yield
     finally:
         os.close(handle)
@@ -202,7 +194,7 @@ def _begin(
     """
     path = out / SETTINGS
     if not path.exists():
-        scales = _scales(files, ranges, crew, say)
+        scales = find_scales(files, ranges, crew, say)
         write_json(
             path, {"schema": SCHEMA, **{name: [scale.low, scale.high] for name, scale in scales.items()}}
         )
@@ -220,66 +212,6 @@ def _begin(
         what = f"range of {other}" if other else "version of mudra"
         raise DataError(f"{out}: was begun with another {what}; remove it, or name a new folder.")
     return scales
-
-
-def _scales(files: Sequence[Path], ranges: Mapping[str, Range], crew: Crew, say: Say) -> dict[str, Scale]:
-    """The range of each kind of picture: what was said, a usual one that the first clips lie in, or what all have."""
-    scales = {name: Scale(*ends) for name, ends in ranges.items()}
-    first, broken = _widest(crew, "looking at first clips", _first_extents, files)
-    if not first:
-        _refuse(broken, len(files), say)  # where some can be read, the import itself tells of the others
-    for name in PICTURES:
-        usual = usual_scale(*first[name], name) if first else Scale(0.0, 1.0)
-        if name not in scales and usual is not None:
-            scales[name] = usual
-    if unusual := [name for name in PICTURES if name not in scales]:
-        whole, broken = _widest(crew, "looking at all clips", _all_extents, files)
-        _refuse(broken, len(files), say)
-        for name in unusual:
-            low, high = whole[name]
-            scales[name] = Scale(low, max(high, low + 1.0))
-            say(
-                f"{name}: numbers run from {low:g} to {high:g}, none of the usual ranges; stretched over that range"
-            )
-    for name, scale in scales.items():
-        say(f"{name}: {scale.low:g} becomes 0, {scale.high:g} the largest value")
-    return scales
-
-
-def _widest(
-    crew: Crew, what: str, work: Any, files: Sequence[Path]
-) -> tuple[dict[str, Range], dict[str, str]]:
-    """The extremes over all files, by kind of picture, {} where they hold no record; and why files cannot be read."""
-    ends: dict[str, Range] = {}
-    broken: dict[str, str] = {}
-    for number, result in crew.each(what, work, files):
-        if isinstance(result, Failure):
-            broken[files[number].name] = result.reason
-            continue
-        for name, (low, high) in result.items():
-            before = ends.get(name, (low, high))
-            ends[name] = (min(low, before[0]), max(high, before[1]))
-    return ends, broken
-
-
-def _first_extents(path: Path) -> dict[str, Range]:
-    return next(_each_extents(path), {})
-
-
-def _all_extents(path: Path) -> dict[str, Range]:
-    ends: dict[str, Range] = {}
-    for each in _each_extents(path):
-        still_working()
-        for name, (low, high) in each.items():
-            before = ends.get(name, (low, high))
-            ends[name] = (min(low, before[0]), max(high, before[1]))
-    return ends
-
-
-def _each_extents(path: Path) -> Iterator[dict[str, Range]]:
-    for number, record in enumerate(records(path)):
-        place = f"{path}, record {number}"
-        yield extents(read_raw(record, place, labelled=False), place)
 
 
 # --- one file -------------------------------------------------------------------------------------
@@ -313,20 +245,8 @@ def _all_entries(
             broken[files[todo[place]].name] = result.reason
         else:
             there[todo[place]] = result
-    _refuse(broken, len(files), say)
+    refuse_broken(broken, len(files), say)
     return [entry for _, entries in sorted(there.items()) for entry in entries]
-
-
-def _refuse(broken: Mapping[str, str], count: int, say: Say) -> None:
-    """Raise where files cannot be read, naming the first of them."""
-    if not broken:
-        return
-    for name in sorted(broken)[:LISTED]:
-        say(broken[name])
-    raise DataError(
-        f"{len(broken)} of {count} files cannot be imported, the first of them: {broken[min(broken)]} Mend or remove "
-        "it and run the same command again, which keeps what is done."
-    )
 
 
 def _done(job: _Job) -> list[Entry] | None:
