@@ -271,6 +271,10 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
     assert "is there already and holds no import" in refused(root)
     assert "lies inside" in refused(root, out=root / "out")
     assert os.listdir(tmp_path / "out") == ["mine.txt"]
+    (tmp_path / "run").mkdir()
+    for name in (".lock", "recipe.yaml"):  # a run has a lock as well
+        (tmp_path / "run" / name).touch()
+    assert "is there already and holds no import" in refused(root, out=tmp_path / "run")
     (tmp_path / "empty").mkdir()
     assert "no TFRecords in it; expected training-00-of-20" in refused(tmp_path / "empty", out=tmp_path / "x")
     assert "begun with another range of rgb" in refused(
@@ -452,11 +456,13 @@ def test_a_run_answers_every_test_clip_as_the_files_count(tmp_path: Path) -> Non
         validation_00=[montalbano(20 + n, 20 + n, label + first) for n, label in enumerate((0, 19))],
         test_00=[montalbano(40 + n, id, None) for n, id in enumerate((300, 7, 21))],
     )
-    recipe = tiny_recipe(data={"kind": "montalbano"}, train={"epochs": 1, "batch": 4})
+    data = {"kind": "montalbano", "imported": str(tmp_path / "elsewhere")}
+    recipe = tiny_recipe(data=data, train={"epochs": 1, "batch": 4})
     location = f"montalbano:{root}"
     run = train_tiny(recipe, Path(location), tmp_path / "run")
     done = mudra("evaluate", run.path, "--data", location, "--submission", "montalbano")
     assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "in-mudra").exists()  # it is imported once
     lines = (run.path / "submissions/montalbano-test.csv").read_text().split("\n")
     assert lines[0] == "Id,y"
     assert [line.partition(",")[0] for line in lines[1:]] == ["7", "21", "300", ""]

@@ -160,10 +160,7 @@ def read_import(out: Path) -> Manifest:
 def _alone(out: Path, say: Say) -> Iterator[None]:
     """Only one process imports into a folder; others wait, and then find it done."""
     with told_as_output_error(out):
-        if out.exists() and (
-            not out.is_dir()
-            or (any(out.iterdir()) and not ((out / SETTINGS).exists() or (out / LOCK).exists()))
-        ):
+        if out.exists() and not (out.is_dir() and ((out / SETTINGS).exists() or _empty(out))):
             raise DataError(f"{out}: is there already and holds no import; name a new folder.")
         out.mkdir(parents=True, exist_ok=True)
         handle = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
@@ -174,6 +171,11 @@ def _alone(out: Path, say: Say) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _empty(folder: Path) -> bool:
+    """Whether it holds nothing but what an import that was stopped at once leaves: a lock, a file half written."""
+    return all(name == LOCK or name.startswith(f".{SETTINGS}.") for name in os.listdir(folder))
 
 
 def _complete(out: Path, sources: Mapping[str, int], first_label: int | None) -> bool:
