@@ -23,7 +23,7 @@ mutants: .venv/.developer     ## break each promise in turn: does a test notice?
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py
 
 bench: .venv/.bench           ## the benchmarks that need no data of one's own; the others say what they take with --help
-	for name in reading segments augmentation points attention keypoint_transformer saving processes streaming timesformer; do \
+	for name in reading segments augmentation points attention keypoint_transformer saving processes streaming tfrecords timesformer; do \
 	  $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:                        ## remove the environment and the demo

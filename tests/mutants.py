@@ -55,6 +55,9 @@ EPIC, EPICS, SHELF, SHELVES = (
     "datasets/epic100.py", "tests/test_epic100.py", "sources/shelf.py", "tests/test_shelf.py",
 )  # fmt: skip
 COMPARED = "tests/test_comparison.py"
+RECORDS, SORTING, MONTALBANO = (
+    "sources/tfrecord.py", "datasets/montalbano_sorting.py", "tests/test_montalbano.py",
+)  # fmt: skip
 SUBMISSION, SUBMISSIONS = "predictions/submissions/epic.py", "tests/test_submissions.py"
 
 FRAMES, FREEZING, NORMS = "tests/test_frames.py", "tests/test_freezing.py", "training/batch_norm.py"
@@ -250,8 +253,8 @@ MUTANTS = [
     Mutant("environment: half of it is taken as none", TEAM, "    if missing:\n", "    if missing:\n"
            "        yield Team(choose_device(wanted))\n        return\n    if missing:\n", RANKS, "half_an"),
     # 40: the lock
-    Mutant("two processes share a run", "training/run_folder.py",
-           "                    fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "                    pass\n",
+    Mutant("two processes share a run", "files.py",
+           "            fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))\n", "            pass\n",
            STOPS, "share_a_run"),
     # 8, 22-24
     Mutant("labels: numbered by the data at hand", "datasets/opening.py",
@@ -559,6 +562,32 @@ MUTANTS = [
            "        known = {key: value for key, value in values.items() if key in model.Settings.model_fields}\n"
            '        settings: Settings = parse(model.Settings, known, "")',
            "tests/test_fusion.py", "strict"),
+    # TFRecords and Montalbano
+    Mutant("tfrecord: what is damaged is handed out", RECORDS, "if masked(data) != _number(foot):", "if False:",
+           "tests/test_tfrecord.py", "checksum or damage"),
+    Mutant("tfrecord: a packed file that is cut reads as a shorter one", RECORDS,
+           "    if not unpacker.eof:\n        raise", "    if False:\n        raise", "tests/test_tfrecord.py",
+           "cut_anywhere"),
+    Mutant("tfrecord: memory is taken for whatever a record announces", RECORDS, "if length > most:", "if False:",
+           "tests/test_tfrecord.py", "announces"),
+    Mutant("tfrecord: packed bytes are unpacked at one go", RECORDS, "unpacker.decompress(waiting, UNPACKED)",
+           "unpacker.decompress(waiting)", "tests/test_tfrecord.py", "announces or memory"),
+    Mutant("examples: unpacked numbers are passed over", "sources/examples.py",
+           "elif kind == 3 and wire in (_BYTES, _VARINT):", "elif kind == 3 and wire == _BYTES:",
+           "tests/test_tfrecord.py", "as_it_was_written"),
+    Mutant("montalbano: training keeps the validation clips", SORTING,
+           "            if twin is not None:\n", "            if False:\n", MONTALBANO, "left_out_of_train"),
+    Mutant("montalbano: a number alone is taken for a leak", SORTING,
+           "if alike(entry, other)), None)", "if True), None)", MONTALBANO, "anew_in_each_split"),
+    Mutant("montalbano: padding is kept", "datasets/montalbano_clips.py",
+           "values[: frames * size].reshape(frames, *shape)", "values.reshape(-1, *shape)", MONTALBANO, "padding_goes"),
+    Mutant("montalbano: a file that has changed counts as done", "datasets/montalbano_import.py",
+           "if there and size == job.path.stat().st_size else None", "if there else None", MONTALBANO, "change"),
+    Mutant("submission: rows of Montalbano in the order of the predictions", "predictions/submissions/montalbano.py",
+           "for clip in sorted(answers))", "for clip in answers)", SUBMISSIONS, "rising_order"),
+    Mutant("submission: Montalbano's classes count from 0 whatever the files say",
+           "predictions/submissions/montalbano.py", ".argmax(axis=1) + self.first", ".argmax(axis=1)",
+           SUBMISSIONS, "rising_order"),
     Mutant("names: a letter that the output lacks ends the command", "cli/__init__.py",
            "    _speak_all_letters()\n    arguments", "    arguments", SLOVO, "letter"),
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import zipfile
 
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from mudra.cli import app
+from mudra.datasets.montalbano import numbering
+from mudra.datasets.montalbano_sorting import CLASSES as GESTURES
+from mudra.datasets.opening import read_location
 from mudra.errors import DataError, UsageError
 from mudra.predictions.scores import PredictionTable, TaskScores, hash_classes
-from mudra.predictions.submissions import epic, submission
+from mudra.predictions.submissions import Montalbano, epic, montalbano, submission
 from mudra.predictions.submissions.epic import (
     OFFICIAL,
     Epic,
@@ -24,7 +28,7 @@ from mudra.predictions.submissions.epic import (
 from mudra.training.run_folder import RunFolder
 from mudra.training.submitting import submission_of, supervision_of
 from mudra.types import UNLABELLED
-from tests.tiny import tiny_recipe, train_tiny, write_two_tasks
+from tests.tiny import tiny_recipe, train_tiny, write_bars, write_two_tasks
 
 CLIPS = ("P01_101_1", "P01_101_0", "P02_07_12")
 CLASSES = {"verb": ("take", "put"), "noun": ("tap", "door", "pan")}
@@ -236,3 +240,75 @@ def test_the_official_class_names_and_segments_have_the_hashes_that_are_checked(
             names = [row[key] for row in csv.DictReader(file)]
         assert official.are(names if key == "key" else sorted(names)), name
     assert tuple(OFFICIAL.classes) == epic.TASKS
+
+
+# --- Montalbano -----------------------------------------------------------------------------------
+
+
+def gestures(ids=("test-3", "test-20", "test-7"), seed=0, classes=GESTURES):
+    return predictions(seed, ids, {"label": classes})
+
+
+def answering(first=0, ids=("test-3", "test-20", "test-7")):
+    return Montalbano(first, frozenset(ids))
+
+
+def test_the_gestures_are_known_by_their_hash():
+    assert montalbano.CLASSES.are(GESTURES)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_montalbano_has_a_line_for_each_test_clip_in_rising_order(tmp_path, first):
+    table = gestures()
+    path = answering(first).write(table, "test", tmp_path)
+    best = table.tasks["label"].log_probabilities.argmax(axis=1) + first
+    assert path.read_text() == f"Id,y\n3,{best[0]}\n7,{best[2]}\n20,{best[1]}\n"
+    other = answering(first).write(table.take([2, 0, 1]), "test", tmp_path / "b")
+    assert path.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("table", "split", "said"),
+    [
+        (gestures(), "val", "found the split 'val'"),
+        (gestures(("test-3", "test-20")), "test", "2 clips, and 7 is missing; expected each of the 3"),
+        (gestures(("test-3", "test-20", "test-8")), "test", "3 clips, and 8 is none of them"),
+        (gestures(("test-3", "test-20", "validation-7")), "test", "clip 'validation-7' is no test clip"),
+        (gestures(("test-3", "test-20", "test-07", "test-7")), "test", "answers id 7 twice"),
+        (gestures(classes=GESTURES[::-1]), "test", "found 20 classes of label; expected the 20 gestures"),
+        (predictions(), "test", "no task 'label'"),
+    ],
+)
+def test_answers_of_other_clips_or_classes_are_refused_and_nothing_is_written(tmp_path, table, split, said):
+    with pytest.raises(DataError, match=said):
+        answering().write(table, split, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Id,y\n3,0\n7,19\n20,1", "begins with 'Id,y'"),  # the last line does not end
+        ("id,y\n3,0\n7,19\n20,1\n", "begins with 'id,y'; expected Id,y"),
+        ("Id,y\n3,0\n7,20\n20,1\n", "line 3: found '7,20'; expected an id and a class from 0 to 19"),
+        ("Id,y\n3,0\n7,-1\n20,1\n", "line 3: found '7,-1'"),
+        ("Id,y\n3,0\n20,1\n7,1\n", "line 4: id 7 after 20; expected each once, rising"),
+        ("Id,y\n3,0\n7,1\n7,1\n20,1\n", "line 4: id 7 after 7"),
+        ("Id,y\n3,0\n7,1\n", "2 clips, and 20 is missing"),
+        ("Id,y\n3,0\n7,1\n20,1\n21,1\n", "4 clips, and 21 is none of them"),
+        ("Id,y\n3,0\n7,1,\n20,1\n", "line 3: found '7,1,'"),
+        ("Id,y\r\n3,0\r\n7,1\r\n20,1\r\n", "begins with"),
+    ],
+)
+def test_the_checker_of_montalbano_refuses_what_is_not_an_answer_for_each(text, said):
+    answering().check("Id,y\n3,0\n7,19\n20,1\n", "x")
+    with pytest.raises(DataError, match=re.escape(said)):
+        answering().check(text, "x")
+
+
+def test_montalbano_needs_to_know_its_clips(tmp_path):
+    data = write_bars(tmp_path / "data", {"train": 2, "test": 2})
+    with pytest.raises(DataError, match="expected a folder that `mudra data import-tfrecord` made"):
+        numbering(read_location(str(data)))
+    with pytest.raises(UsageError, match="only --submission epic takes levels"):
+        submission_of(RunFolder(tmp_path), "montalbano", "2,3,3")

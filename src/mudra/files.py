@@ -24,6 +24,11 @@ import safetensors
 
 from mudra.errors import ModelError, OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -123,6 +128,21 @@ def sweep(folder: Path) -> list[Path]:
             beside.unlink(missing_ok=True)
         removed.append(beside)
     return removed
+
+
+def take_lock(handle: int, *, wait: bool) -> bool:
+    """Keep an open file to this process until the handle is closed. The lock is the system's: it ends with the process,
+    however that ends, and forked processes do not hold it. Where the system has none (Windows), nobody is kept out.
+
+    Returns:
+        whether it was taken; always with `wait`.
+    """
+    if fcntl is not None:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError:
+            return False
+    return True
 
 
 @contextmanager

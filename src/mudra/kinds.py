@@ -16,6 +16,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "folder": "mudra.datasets.folder:Folder",
         "hmdb51": "mudra.datasets.hmdb51:HMDB51",
         "jester": "mudra.datasets.jester:Jester",
+        "montalbano": "mudra.datasets.montalbano:Montalbano",
         "natops": "mudra.datasets.natops:Natops",
         "puppets": "mudra.datasets.puppets:Puppets",
         "slovo": "mudra.datasets.slovo:Slovo",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -146,6 +147,38 @@ def data_import_slovo_hands(
     say(f"{out}: {len(made):,} of {len(manifest):,} clips are in {source.name} and written")
 
 
+@app.command("import-tfrecord")
+def data_import_tfrecord(
+    folder: Annotated[Path, typer.Argument(help="With training-00-of-20 and so on.", metavar="FOLDER")],
+    out: Annotated[Path, typer.Argument(help="A new folder, or one in which this was begun.", metavar="OUT")],
+    rgb: Annotated[str | None, typer.Option(help="Numbers of black and white, such as 0,1.")] = None,
+    depth: Annotated[str | None, typer.Option(help="The least and the largest depth, such as 0,1.")] = None,
+    segmentation: Annotated[str | None, typer.Option(help="Numbers of ground and person.")] = None,
+    first_label: Annotated[
+        int | None,
+        typer.Option(help="How labels count, from 0 or 1; seen from them by default.", min=0, max=1),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; one a core by default.")] = None,
+) -> None:
+    """Make a data set of Montalbano's TFRecords, without TensorFlow; run it again to go on."""
+    from mudra.datasets.montalbano_import import import_tfrecords
+
+    said = {"rgb": rgb, "depth": depth, "segmentation": segmentation}
+    with Screen() as screen:
+        made = import_tfrecords(
+            folder,
+            out,
+            say=screen.say,
+            ranges={name: _range(name, text) for name, text in said.items() if text is not None},
+            first_label=first_label,
+            workers=workers,
+            progress=screen.progress,
+        )
+    for note in made.notes:
+        say(note)
+    say(f"{out}: {len(made):,} clips written; train on it with --data montalbano:{out}")
+
+
 @app.command("puppets")
 def data_puppets(
     out: Annotated[Path, typer.Argument(help="A new folder.", metavar="OUT")],
@@ -194,6 +227,17 @@ def data_show(
             written = [show_classes(manifest, task, out, classes, moments, screen.progress)]
     for path in written:
         say(f"{path}: written")
+
+
+def _range(name: str, text: str) -> tuple[float, float]:
+    """`0,255` as two numbers."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not -math.inf < low < high < math.inf:
+        raise UsageError(f"--{name}: found {text!r}; expected two numbers, the lower first, such as 0,255.")
+    return low, high
 
 
 def _percent(shares: str) -> tuple[float, ...]:

@@ -129,7 +129,8 @@ def evaluate(
         str | None, typer.Option(help="best, last or step-N; the bundle by default.")
     ] = None,
     submission: Annotated[
-        str | None, typer.Option(help="Also write the file that a challenge's server takes: epic.")
+        str | None,
+        typer.Option(help="Also write the file that a challenge's server takes: epic or montalbano."),
     ] = None,
     sls: Annotated[
         str | None,
@@ -151,8 +152,8 @@ def evaluate(
     if split not in SPLITS:
         raise UsageError(f"--split: found {split!r}; expected one of {', '.join(SPLITS)}.")
     folder = RunFolder(run)
-    wanted = submission_of(folder, submission, sls)
     location = data or folder.read_environment().get("data")
+    wanted = submission_of(folder, submission, sls, location)
     target = folder if out is None else folder.copy_to(out)
     with Screen() as screen:
         judge(

@@ -7,6 +7,7 @@ from typing import Literal
 
 from mudra.clips.landmarks import refuse_unfinished
 from mudra.clips.manifest import MANIFEST_CSV, Manifest, read_folder, read_manifest
+from mudra.datasets import montalbano_import
 from mudra.errors import DataError
 from mudra.sections import Count, DataSettings
 
@@ -42,6 +43,7 @@ class Folder(DataSettings):
             file = MANIFEST_CSV
         if file is None:
             refuse_unfinished(folder)
+            montalbano_import.refuse_unfinished(folder)
             manifest = read_folder(folder, follow_links=self.follow_links)
         else:
             manifest = read_manifest(folder, file, follow_links=self.follow_links)

@@ -11,13 +11,8 @@ from typing import Any, Literal
 
 from mudra.bundle import read_json
 from mudra.errors import BusyError, DataError, ModelError, UsageError
-from mudra.files import replace_file, sweep, told_as_output_error, write_json
+from mudra.files import replace_file, sweep, take_lock, told_as_output_error, write_json
 from mudra.recipe import Recipe, read_yaml, resolve, write_yaml
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
 JOBS = "slurm"  # what jobs of a cluster print lies here before the run begins
@@ -88,9 +83,6 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Keep the run to this process for a while, and clear away what killed ones left in it.
 
-        The lock is the system's: it ends with the process, however that ends, and forked loader
-        processes do not hold it.
-
         Raises:
             BusyError: another process trains here.
             OutputError: the folder cannot be written.
@@ -103,13 +95,10 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if fcntl is not None:
-                try:
-                    fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    raise BusyError(
-                        f"{self.path}: another process trains into this run; wait for it, or choose another --out."
-                    ) from None
+            if not take_lock(handle, wait=False):
+                raise BusyError(
+                    f"{self.path}: another process trains into this run; wait for it, or choose another --out."
+                )
             sweep(self.path)
             yield
         finally:

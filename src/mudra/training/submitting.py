@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from mudra import bundle as bundles
+from mudra.datasets.montalbano import numbering
+from mudra.datasets.opening import parse_location
 from mudra.errors import UsageError
-from mudra.predictions.submissions import Epic, Submission, submission
+from mudra.predictions.submissions import Epic, Montalbano, Submission, submission
 from mudra.predictions.submissions.epic import Supervision
 from mudra.recipe import Recipe
 from mudra.training.run_folder import RunFolder
@@ -13,12 +15,16 @@ PRETRAINED = ("pretrained", "weights")
 """What models call the setting that names published weights."""
 
 
-def submission_of(run: RunFolder, name: str | None, sls: str | None) -> Submission | None:
+def submission_of(
+    run: RunFolder, name: str | None, sls: str | None, location: str | None = None
+) -> Submission | None:
     """The format that `--submission` and `--sls` ask for, once the run's classes are found to fit it.
 
+    Args:
+        location: the data that will be judged.
     Raises:
         UsageError: there is no such format, or it takes no levels of supervision.
-        DataError: the run's classes are not the challenge's.
+        DataError: the run's classes or its data are not the challenge's.
     """
     if name is None:
         if sls is not None:
@@ -31,6 +37,12 @@ def submission_of(run: RunFolder, name: str | None, sls: str | None) -> Submissi
     elif sls is not None:
         raise UsageError(f"--sls: only --submission epic takes levels of supervision, not {name}.")
     wanted.check_classes(bundles.read_bundle(run.bundle).tasks)
+    if isinstance(wanted, Montalbano):
+        if location is None:
+            raise UsageError("--submission montalbano: say where the clips are with --data montalbano:DIR.")
+        kind, folder = parse_location(location)
+        recipe = run.read_recipe().with_data(kind or "folder")  # its settings say where an import lies
+        wanted = Montalbano(*numbering(recipe.data.read(folder)))  # type: ignore[attr-defined]
     return wanted
 
 

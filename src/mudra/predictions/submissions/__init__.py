@@ -9,8 +9,9 @@ from typing import Protocol
 from mudra.errors import UsageError, did_you_mean
 from mudra.predictions.scores import PredictionTable
 from mudra.predictions.submissions.epic import Epic
+from mudra.predictions.submissions.montalbano import Montalbano
 
-__all__ = ["FORMATS", "Epic", "Submission", "submission"]
+__all__ = ["FORMATS", "Epic", "Montalbano", "Submission", "submission"]
 
 
 class Submission(Protocol):
@@ -38,7 +39,7 @@ class Submission(Protocol):
         ...
 
 
-FORMATS: Mapping[str, Callable[[], Submission]] = {"epic": Epic}
+FORMATS: Mapping[str, Callable[[], Submission]] = {"epic": Epic, "montalbano": Montalbano}
 
 
 def submission(name: str) -> Submission:

@@ -26,23 +26,13 @@ from numpy.typing import NDArray
 
 from mudra.errors import DataError, UsageError
 from mudra.files import replace_file
-from mudra.predictions.scores import PredictionTable, hash_classes
+from mudra.predictions.scores import PredictionTable
+from mudra.predictions.submissions.official import Names
 
 TASKS = ("verb", "noun")
 MEMBER = "test.json"  # whichever split it is
 VERSION, CHALLENGE = "0.2", "action_recognition"
 LEVELS = range(6)
-
-
-@dataclass(frozen=True)
-class Names:
-    """A list of names that is known by its length and hash alone."""
-
-    count: int
-    sha256: str
-
-    def are(self, names: Sequence[str]) -> bool:
-        return len(names) == self.count and hash_classes(names) == self.sha256
 
 
 @dataclass(frozen=True)
