@@ -44,7 +44,12 @@ def scores(share_NC: NDArray[np.float64] | Sequence[Sequence[float]], truth: Seq
 
 
 def random_table(
-    seed: int, count: int = 12, skill: float = 1.0, truth_seed: int = 0, prefix: str = "c", task: str = "label"
+    seed: int,
+    count: int = 12,
+    skill: float = 1.0,
+    truth_seed: int = 0,
+    prefix: str = "c",
+    task: str = "label",
 ) -> PredictionTable:
     """A member that gives the true class `skill` more in logits than chance does."""
     truth = np.random.default_rng(truth_seed).integers(0, 3, count)
@@ -203,7 +208,11 @@ def test_fitted_weights_never_see_the_test(tmp_path: Path) -> None:
 
 def test_the_best_member_is_chosen_on_validation(tmp_path: Path) -> None:
     good_val, good_test = (
-        write_run(tmp_path / name, val=random_table(1, 60, skill=val), test=random_table(2, 60, skill=test, prefix="t"))
+        write_run(
+            tmp_path / name,
+            val=random_table(1, 60, skill=val),
+            test=random_table(2, 60, skill=test, prefix="t"),
+        )
         for name, val, test in (("good_val", 4.0, 0.0), ("good_test", 0.0, 4.0))
     )
     run = ensemble([good_val, good_test], tmp_path / "out", say=unheard)
@@ -230,10 +239,10 @@ def test_without_validation_fit_is_refused_and_no_best_is_chosen(tmp_path: Path)
 
 
 def two_tasks(seed: int, tasks: Sequence[str]) -> PredictionTable:
-    made = {task: random_table(seed + 10 * place, task=task, truth_seed=place) for place, task in enumerate(tasks)}
-    return replace(
-        next(iter(made.values())), tasks={task: table.tasks[task] for task, table in made.items()}
-    )
+    made = {
+        task: random_table(seed + 10 * place, task=task, truth_seed=place) for place, task in enumerate(tasks)
+    }
+    return replace(next(iter(made.values())), tasks={task: table.tasks[task] for task, table in made.items()})
 
 
 def test_a_member_that_lacks_a_task_is_told_and_the_others_answer(tmp_path: Path) -> None:
@@ -246,9 +255,15 @@ def test_a_member_that_lacks_a_task_is_told_and_the_others_answer(tmp_path: Path
     np.testing.assert_allclose(
         table.tasks["noun"].log_probabilities, both.tasks["noun"].log_probabilities, atol=1e-6
     )
-    expected = blend([both.tasks["verb"].log_probabilities, one.tasks["verb"].log_probabilities], [0.5, 0.5], "probabilities")
+    expected = blend(
+        [both.tasks["verb"].log_probabilities, one.tasks["verb"].log_probabilities],
+        [0.5, 0.5],
+        "probabilities",
+    )
     np.testing.assert_array_equal(table.tasks["verb"].log_probabilities, expected)
-    assert {"verb", "noun", "action"} <= read_metrics(run.metrics("test")).get("tasks", {}).keys() | {"action"}
+    assert {"verb", "noun", "action"} <= read_metrics(run.metrics("test")).get("tasks", {}).keys() | {
+        "action"
+    }
 
 
 def folded(home: Path, seed: int, *, val: bool, count: int = 2) -> str:
@@ -452,10 +467,14 @@ def test_a_softmax_file_is_a_member_by_its_clips_and_classes(tmp_path: Path, end
 def test_a_folder_of_softmax_files_can_be_fitted(tmp_path: Path) -> None:
     first, second = runs(tmp_path)
     for split in ("val", "test"):
-        write_softmax(tmp_path / "other" / f"{split}.csv", softmax_of(read(RunFolder(Path(second)).predictions(split))))
+        write_softmax(
+            tmp_path / "other" / f"{split}.csv", softmax_of(read(RunFolder(Path(second)).predictions(split)))
+        )
     one = ensemble([first, second], tmp_path / "one", weights="fit", say=unheard)
     two = ensemble([first, f"label={tmp_path / 'other'}"], tmp_path / "two", weights="fit", say=unheard)
-    found = [json.loads((run.path / "ensemble.json").read_text())["by_part"][0]["label"]["a"] for run in (one, two)]
+    found = [
+        json.loads((run.path / "ensemble.json").read_text())["by_part"][0]["label"]["a"] for run in (one, two)
+    ]
     assert found[0] == pytest.approx(found[1], abs=1e-4)
 
 
@@ -470,10 +489,16 @@ def broken(change: Callable[[dict[str, list[object]]], object]) -> dict[str, lis
     [
         (broken(lambda c: c.pop("pull")), "column 'pull' is missing"),
         (broken(lambda c: c.pop("clip")), "column 'clip' is missing"),
-        (broken(lambda c: c.update(pulll=c["pull"])), "column 'pulll' is no class of label. Did you mean 'pull'?"),
+        (
+            broken(lambda c: c.update(pulll=c["pull"])),
+            "column 'pulll' is no class of label. Did you mean 'pull'?",
+        ),
         (broken(lambda c: c["clip"].__setitem__(1, "c000")), "clip 'c000' stands in two rows"),
         (broken(lambda c: c["clip"].__setitem__(1, "z")), "lacks 1 of the clips, such as 'c001'"),
-        (broken(lambda c: c["pull"].__setitem__(1, -0.1)), "row 2: clip 'c001' has a probability that is negative"),
+        (
+            broken(lambda c: c["pull"].__setitem__(1, -0.1)),
+            "row 2: clip 'c001' has a probability that is negative",
+        ),
         (broken(lambda c: c["pull"].__setitem__(1, float("nan"))), "row 2: clip 'c001' has a probability"),
         (broken(lambda c: c["pull"].__setitem__(1, float("inf"))), "row 2: clip 'c001' has a probability"),
         (broken(lambda c: c["pull"].__setitem__(1, 3.0)), "the probabilities of clip 'c001' sum to"),
@@ -504,7 +529,9 @@ def test_softmax_files_need_a_run_and_a_task(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=told):
             ensemble(members, tmp_path / "out", say=unheard)
     joint = read(ensemble([run, f"noun={files[0]}"], tmp_path / "named", say=unheard).predictions("test"))
-    assert same_scores(replace(joint, tasks={"verb": joint.tasks["verb"]}), read(RunFolder(Path(run)).predictions("test")))
+    assert same_scores(
+        replace(joint, tasks={"verb": joint.tasks["verb"]}), read(RunFolder(Path(run)).predictions("test"))
+    )
     with pytest.raises(UsageError, match="names its tasks itself"):
         ensemble([run, f"noun={run}"], tmp_path / "out3", say=unheard)
 

@@ -27,6 +27,7 @@ COMMANDS = (
     runs.train,
     sweeping.sweep,
     runs.evaluate,
+    runs.calibrate,
     comparing.compare,
     ensembling.ensemble,
     using.predict,

@@ -30,7 +30,9 @@ Weights = Mapping[str, Mapping[str, float]]
 """Weights by task and member, of one task 1 in all."""
 
 NEGLIGIBLE = 1e-6  # a fitted weight below it is none
-LEAST = 1e-13  # of a mean's share of its likeliest member while weights are fitted, so that slopes stay finite
+LEAST = (
+    1e-13  # of a mean's share of its likeliest member while weights are fitted, so that slopes stay finite
+)
 
 
 def joined(tables: Tables) -> dict[str, PredictionTable]:
@@ -110,6 +112,8 @@ def blend(logs: Sequence[np.ndarray], weights: Sequence[float], of: Mean) -> np.
     counted = [
         (weight, each.astype(np.float64)) for weight, each in zip(weights, logs, strict=True) if weight > 0
     ]
+    if len(counted) == 1:  # to the last bit
+        return counted[0][1].astype(np.float32)
     if of == "probabilities":
         mixed = np.logaddexp.reduce([each + np.log(weight) for weight, each in counted], axis=0)
     else:

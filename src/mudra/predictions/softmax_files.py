@@ -96,9 +96,7 @@ class SoftmaxFile:
         try:
             texts: list[str | None] = column.cast(pa.string()).to_pylist()
         except pa.ArrowException:
-            raise DataError(
-                f"{self.place}, column {name!r}: found {column.type}; expected text."
-            ) from None
+            raise DataError(f"{self.place}, column {name!r}: found {column.type}; expected text.") from None
         empty = next((row for row, text in enumerate(texts, 1) if not text), None)
         if empty is not None and name == CLIP:
             raise DataError(f"{self.place}, row {empty}: the clip's id is empty; expected one in every row.")

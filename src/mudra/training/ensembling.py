@@ -260,7 +260,9 @@ def _with_files(given: Tables, members: list[Member], split: str) -> Tables:
     return found
 
 
-def _refuse_seen_clips(runs: Mapping[str, Mapping[str, PredictionTable]], splits: Mapping[str, Tables]) -> None:
+def _refuse_seen_clips(
+    runs: Mapping[str, Mapping[str, PredictionTable]], splits: Mapping[str, Tables]
+) -> None:
     """Refuse a member that was trained on clips that the ensemble is judged or fitted on: its split is another one."""
     for split in JUDGED:
         judged = {clip for table in splits.get(split, {}).values() for clip in table.clips}
@@ -290,9 +292,7 @@ def _weights(part: Part, weights: str, of: Mean) -> Weights:
 
 
 def _pooled(parts: Sequence[Part], weights: Sequence[Weights], split: str, of: Mean) -> PredictionTable:
-    return pooled(
-        [combined(part.splits[split], own, of) for part, own in zip(parts, weights, strict=True)]
-    )
+    return pooled([combined(part.splits[split], own, of) for part, own in zip(parts, weights, strict=True)])
 
 
 def _labelled(table: PredictionTable) -> bool:
@@ -320,7 +320,9 @@ def _tell(
         for number, found in enumerate(by_part, 1):
             fold = f" of fold {number}" if len(by_part) > 1 else ""
             for task, each in found.items():
-                say(f"weights{fold}, {task}: {', '.join(f'{name} {share:.3f}' for name, share in each.items())}")
+                say(
+                    f"weights{fold}, {task}: {', '.join(f'{name} {share:.3f}' for name, share in each.items())}"
+                )
         if judged == "val":
             say("val: the weights were fitted on these very clips; the figures are not those of new ones.")
     if not best:
