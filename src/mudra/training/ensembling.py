@@ -1,4 +1,4 @@
-"""`mudra ensemble`: runs, and files of other programs, become one run. No model is loaded; saved predictions are enough.
+"""`mudra ensemble`: runs, and files of other programs, become one run. No model is loaded: predictions are enough.
 
 Weights are fitted on validation and never see a test clip. Where the members are cross-validations, each fold's weights
 are fitted on that fold's own validation clips, and a fold without any has none to fit on.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mudra.errors import DataError, UsageError
 from mudra.files import write_json
@@ -158,7 +158,7 @@ def _open(word: str) -> Member:
 
 
 def _open_run(run: RunFolder) -> Member:
-    folds = []
+    folds: list[Tables] = []
     while run.fold(len(folds) + 1).path.is_dir():
         folds.append(_tables(run.fold(len(folds) + 1)))
     tables = _tables(run)
@@ -197,8 +197,8 @@ def _parts(members: list[Member], weights: str) -> list[Part]:
         return [_part({m.name: m.folds[number] for m in members}, members, weights) for number in every]
     if weights == "fit":
         raise DataError(
-            "--weights fit: the members are not cross-validations over the same folds, so no validation clips are unseen "
-            "by all; use --weights mean."
+            "--weights fit: the members are not cross-validations over the same folds, so no validation clips are "
+            "unseen by all; use --weights mean."
         )
     return [_part({m.name: m.tables for m in members if not m.files}, members, weights)]
 
