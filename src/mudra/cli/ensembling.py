@@ -7,7 +7,7 @@ from typing import Annotated, Literal, cast
 
 import typer
 
-from mudra.cli.common import say, show
+from mudra.cli.common import report_of, say, show
 from mudra.errors import UsageError
 
 
@@ -37,7 +37,6 @@ def ensemble(
             raise UsageError(f"{option}: found {found!r}; expected {' or '.join(known)}.")
     from mudra.predictions import read_metrics
     from mudra.reports import summary
-    from mudra.reports.report import write_report
     from mudra.training.ensembling import ensemble as join
 
     run = join(
@@ -50,4 +49,4 @@ def ensemble(
     judged = next((s for s in ("test", "val") if run.metrics(s).is_file()), None)
     if judged is not None:
         show(summary(read_metrics(run.metrics(judged))))
-    say(f"report: {write_report(run.path)}")
+    report_of(run, None)

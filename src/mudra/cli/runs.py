@@ -209,7 +209,7 @@ def calibrate(
         wanted = ("share" if option == "--accept" else "accuracy", value)
     folder = RunFolder(run)
     fit(folder, wanted, say=say)
-    _report(folder, folder.read_environment().get("data"))
+    report_of(folder, folder.read_environment().get("data"))
 
 
 def checkpoint_verify(run: RunPath) -> None:
