@@ -24,6 +24,7 @@ from mudra.predictions.ensemble import (
     fitted_weights,
     joined,
 )
+from mudra.reports.report import write_report
 from mudra.training.ensembling import ensemble
 from mudra.training.run_folder import RunFolder
 from mudra.types import UNLABELLED
@@ -250,7 +251,7 @@ def test_a_member_that_lacks_a_task_is_told_and_the_others_answer(tmp_path: Path
     places = [write_run(tmp_path / "both", test=both), write_run(tmp_path / "one", test=one)]
     told: list[str] = []
     run = ensemble(places, tmp_path / "out", say=told.append)
-    assert "noun: without one, which has no such task." in told
+    assert "noun: joined without one (no such task)." in told
     table = read(run.predictions("test"))
     np.testing.assert_allclose(
         table.tasks["noun"].log_probabilities, both.tasks["noun"].log_probabilities, atol=1e-6
@@ -426,6 +427,15 @@ def test_the_command_makes_a_run_with_a_report(tmp_path: Path) -> None:
     for words in ("Ensemble", "weight", "mean of logits"):
         assert words in page
     assert "is missing" not in page
+    described = json.loads((out / "ensemble.json").read_text())
+    for garbled in (
+        {},
+        {**described, "by_part": []},
+        {**described, "pairs": [{}]},
+        {**described, "members": 3},
+    ):
+        (out / "ensemble.json").write_text(json.dumps(garbled))
+        assert "does not hold what it should" in write_report(out).read_text()
 
 
 # Softmax files

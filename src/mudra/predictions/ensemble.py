@@ -11,7 +11,7 @@ Weights are the same for all members, or fitted on validation by the likelihood 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -28,6 +28,8 @@ Mean = Literal["probabilities", "logits"]
 Tables = Mapping[str, PredictionTable]
 Weights = Mapping[str, Mapping[str, float]]
 """Weights by task and member, of one task 1 in all."""
+Loss = Callable[[Floats], tuple[float, Floats]]
+"""Of weights [M]: the loss, and its slope [M]."""
 
 NEGLIGIBLE = 1e-6  # a fitted weight below it is none
 LEAST = (
@@ -178,7 +180,7 @@ def _fit(scores: Sequence[TaskScores], of: Mean, task: str) -> Floats:
     return np.asarray(weights / weights.sum(), np.float64)
 
 
-def _loss_of_probabilities(true_MN: Floats):  # type: ignore[no-untyped-def]
+def _loss_of_probabilities(true_MN: Floats) -> Loss:
     """Mean of -log sum_m w_m p_m of the true class, and its slope by w [M]."""
     shift_N = true_MN.max(axis=0)
     share_MN = np.exp(true_MN - shift_N)
@@ -190,7 +192,7 @@ def _loss_of_probabilities(true_MN: Floats):  # type: ignore[no-untyped-def]
     return loss
 
 
-def _loss_of_logits(logs_MNC: Floats, true_MN: Floats):  # type: ignore[no-untyped-def]
+def _loss_of_logits(logs_MNC: Floats, true_MN: Floats) -> Loss:
     """Mean of log Z - sum_m w_m log p_m of the true class, and its slope by w [M]."""
 
     def loss(w_M: Floats) -> tuple[float, Floats]:

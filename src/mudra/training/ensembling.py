@@ -222,7 +222,7 @@ def _part(runs: Mapping[str, Mapping[str, PredictionTable]], members: list[Membe
         needed = split == "test" or (split == "val" and (weights == "fit" or "test" not in splits))
         if lacking:
             if len(lacking) < len(members) and split != "train":
-                notes.append(f"{split}: left out, {', '.join(lacking)} has no predictions of it.")
+                notes.append(f"{split}: left out (no predictions of it by {', '.join(lacking)}).")
             continue
         try:
             splits[split] = joined(_with_files(given, members, split))
@@ -280,7 +280,7 @@ def _tell_missing_tasks(part: Part, say: Say) -> None:
     for task in tasks_of(tables):
         lacking = [name for name, table in tables.items() if task not in table.tasks]
         if lacking:
-            say(f"{task}: without {', '.join(lacking)}, which has no such task.")
+            say(f"{task}: joined without {', '.join(lacking)} (no such task).")
 
 
 # Weighing and judging
