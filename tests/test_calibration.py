@@ -312,6 +312,9 @@ def test_what_cannot_be_calibrated_is_refused_in_one_line(home: Path, run: RunFo
         assert found.returncode == code, found.stderr
         assert len(found.stderr.splitlines()) == 1
     table = read(run.predictions("val"))
+    write(read(run.predictions("train")), run.predictions("val"))
+    with pytest.raises(DataError, match="12 of its clips were trained on, such as 'train-000'"):
+        calibrate(run, say=unheard)
     other = replace(table.tasks["label"], classes=("left", "right"))
     write(replace(table, tasks={"label": other}), run.predictions("val"))
     with pytest.raises(DataError, match="classes are not the bundle's"):

@@ -37,7 +37,7 @@ def calibrate(run: RunFolder, wanted: Wanted | None = None, *, say: Say = print)
             ("accuracy", 0.98) accepts as many as it can while 98 % of those accepted are right. None rejects nothing.
     Raises:
         ModelError: there is no bundle.
-        DataError: there are no labelled validation clips, or no threshold gives what is wanted.
+        DataError: validation has no labelled clips, or some that were trained on; or no threshold gives what is wanted.
     """
     if run.fold(1).path.is_dir() and not run.bundle.is_dir():
         raise ModelError(
@@ -52,6 +52,7 @@ def calibrate(run: RunFolder, wanted: Wanted | None = None, *, say: Say = print)
         )
     validation = read(place)
     _refuse_other_classes(validation, bundle, str(place))
+    _refuse_training_clips(validation, run)
     calibration = {
         task: _fit(scores, wanted, f"{place}, task {task!r}", task, say)
         for task, scores in validation.tasks.items()
@@ -96,4 +97,15 @@ def _refuse_other_classes(table: PredictionTable, bundle: Bundle, place: str) ->
     if found != dict(bundle.tasks):
         raise DataError(
             f"{place}: its tasks and classes are not the bundle's; make it again with `mudra evaluate --split val`."
+        )
+
+
+def _refuse_training_clips(validation: PredictionTable, run: RunFolder) -> None:
+    """A model is surer of the clips it learned from: a temperature of those says nothing of others."""
+    place = run.predictions("train")
+    both = set(validation.clips) & set(read(place).clips) if place.is_file() else set()
+    if both:
+        raise DataError(
+            f"{run.predictions('val')}: {len(both):,} of its clips were trained on, such as {min(both)!r}; expected "
+            "validation clips; judge those with `mudra evaluate --split val`."
         )
