@@ -7,12 +7,13 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "mudra"
 
-GROUND = {"types", "errors", "settings", "sections", "kinds", "files", "progress"}
+GROUND = {"types", "errors", "settings", "sections", "kinds", "files", "progress", "calibration"}
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "settings": {"errors"},
     "kinds": {"errors"},
+    "calibration": {"settings"},
     "files": {"errors"},
     "progress": set(),
     "sources": GROUND,
