@@ -444,7 +444,7 @@ MUTANTS = [
     Mutant("submission: infinity passes", SUBMISSION, "or not math.isfinite(value)", "", SUBMISSIONS, "checker"),
     Mutant("submission: any segments will do", SUBMISSION,
            "if not official.are(sorted(table.clips)):", "if not len(table.clips):", SUBMISSIONS, "other_segments"),
-    Mutant("submission: classes in any order", SUBMISSION,
+    Mutant("submission: classes in any order", "predictions/submissions/official.py",
            "return len(names) == self.count and hash_classes(names) == self.sha256",
            "return len(names) == self.count", SUBMISSIONS, "numbers_otherwise"),
     Mutant("long videos: another file at the path is not noticed", SHELF,
