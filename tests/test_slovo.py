@@ -14,7 +14,7 @@ import pytest
 
 from mudra import cli
 from mudra import recipe as recipes
-from mudra.cli import show
+from mudra.cli.common import show
 from mudra.clips.check import check
 from mudra.clips.landmarks import extract
 from mudra.clips.manifest import MANIFEST_CSV, Manifest, write_manifest

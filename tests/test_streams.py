@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mudra
-from mudra.cli import streams_of
+from mudra.cli.using import streams_of
 from mudra.clips.altered import Alteration
 from mudra.clips.cache import cache
 from mudra.clips.check import check

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from rich.console import Group
 from rich.syntax import Syntax
@@ -48,24 +50,37 @@ def assumed(recipe: Recipe, stream: str) -> StreamInfo:
 
 
 def catalogue_table() -> Table:
-    """All recipes, a row each."""
+    """All recipes, a row each; `mudra recipes NAME` says the rest."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("recipe", style="cyan", no_wrap=True)
     table.add_column("parameters", justify="right")
     table.add_column("GFLOPs", justify="right")
-    table.add_column("what it is, what its source reports, what was measured")
+    table.add_column("what it is; what its source reports; what was measured")
     for name in recipes.catalogue():
         recipe = recipes.load(name)
         parameters, work = counts(recipe)
         about = Text(recipe.about.get("Title", ""))
         for key in ("Reported", "Ours"):
             if key in recipe.about:
-                about.append(f"\n{key.lower()}: {recipe.about[key]}", style="dim")
+                about.append(f"\n{key.lower()}: {in_short(recipe.about[key])}", style="dim")
         size = Text(f"{parameters:,}")
         if "Announced" in recipe.about:
             size.append(f"\nannounced {recipe.about['Announced'].removesuffix(' parameters')}", style="dim")
         table.add_row(name, size, f"{work:,.1f}", about)
     return table
+
+
+def in_short(text: str) -> str:
+    """The first clauses of what a recipe states, up to the first that holds a figure.
+
+    >>> in_short("80 signs of one signer: 78.8 % [68.8, 87.5] (trees 66.2 %). Others were not tried: python x.py")
+    '80 signs of one signer: 78.8 % [68.8, 87.5] (trees 66.2 %)'
+    >>> in_short("not yet measured: the data set is not at hand")
+    'not yet measured'
+    """
+    clauses = [found for found in re.finditer(r".+?(?=; |: |\. |\.$|$)", text)]
+    telling = next((found for found in clauses if "%" in found[0]), clauses[0])
+    return text[: telling.end()]
 
 
 def recipe_page(name: str) -> Group:
