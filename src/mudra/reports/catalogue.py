@@ -78,7 +78,7 @@ def in_short(text: str) -> str:
     >>> in_short("not yet measured: the data set is not at hand")
     'not yet measured'
     """
-    clauses = [found for found in re.finditer(r".+?(?=; |: |\. |\.$|$)", text)]
+    clauses = list(re.finditer(r".+?(?=; |: |\. |\.$|$)", text))
     telling = next((found for found in clauses if "%" in found[0]), clauses[0])
     return text[: telling.end()]
 
