@@ -56,6 +56,8 @@ EPIC, EPICS, SHELF, SHELVES = (
 )  # fmt: skip
 COMPARED = "tests/test_comparison.py"
 SUBMISSION, SUBMISSIONS = "predictions/submissions/epic.py", "tests/test_submissions.py"
+ENSEMBLE, ENSEMBLES = "predictions/ensemble.py", "tests/test_ensemble.py"
+JOINING, CALIBRATIONS = "training/ensembling.py", "tests/test_calibration.py"
 
 MUTANTS = [
     # 1, 16-18: checkpoints
@@ -502,6 +504,31 @@ MUTANTS = [
            "self.now -= size", "pass", "tests/test_models.py", "memory"),
     Mutant("names: a letter that the output lacks ends the command", "cli/__init__.py",
            "    _speak_all_letters()\n    arguments", "    arguments", SLOVO, "letter"),
+    # ensembles and calibration
+    Mutant("ensemble: members are joined by row", ENSEMBLE,
+           "table.take(sorted(range(len(table)), key=table.clips.__getitem__))", "table", ENSEMBLES,
+           "permuting or shuffled"),
+    Mutant("ensemble: weights are fitted on test", JOINING,
+           'fitted_weights(part.splits["val"], of)', 'fitted_weights(part.splits["test"], of)', ENSEMBLES, "never_see"),
+    Mutant("ensemble: a member trained on the judged clips is let in", JOINING,
+           "            if both:", "            if False:", ENSEMBLES, "trained_on_the_judged"),
+    Mutant("ensemble: the best member is chosen on test", JOINING,
+           'part.splits["val"] for part in parts if "val" in part.splits',
+           'part.splits["test"] for part in parts if "test" in part.splits', ENSEMBLES, "best_member"),
+    Mutant("ensemble: columns of a softmax file are taken in their order", "predictions/softmax_files.py",
+           "        for name in classes:\n            column = self.columns.column(name)",
+           "        for name in [n for n in self.columns.column_names if n in classes]:\n"
+           "            column = self.columns.column(name)", ENSEMBLES, "softmax_file_is_a_member"),
+    Mutant("calibration: a temperature may change the answer", "calibration.py",
+           "lost = found.argmax(-1)[..., None] != before", "lost = np.zeros_like(before, bool)", CALIBRATIONS,
+           "same_at_every"),
+    Mutant("calibration: evaluation forgets it", "training/judging.py",
+           "table = as_sealed(table, bundle)", "pass", CALIBRATIONS, "evaluating_a_calibrated"),
+    Mutant("calibration: a repeated one starts from what the first wrote", "predictions/calibrating.py",
+           "own = _labelled(at_temperature(scores, 1.0), place)", "own = _labelled(scores, place)", CALIBRATIONS,
+           "own_scores"),
+    Mutant("calibration: predicting never rejects", "bundle.py",
+           "answer[0].probability < self.threshold(task)", "answer[0].probability < 0", CALIBRATIONS, "none_of_these"),
 ]  # fmt: skip
 
 

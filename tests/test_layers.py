@@ -7,11 +7,12 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "mudra"
 
-GROUND = {"types", "errors", "settings", "sections", "files", "progress"}
+GROUND = {"types", "errors", "settings", "sections", "files", "progress", "calibration"}
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "settings": {"errors"},
+    "calibration": {"settings"},
     "files": {"errors"},
     "progress": set(),
     "sources": GROUND,

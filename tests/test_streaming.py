@@ -1,5 +1,8 @@
 """A recogniser that runs live: the answers of the clip, at constant cost, whatever the frames' times."""
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mudra
+from mudra import bundle as bundles
+from mudra.calibration import Calibration
 from mudra.clips.sampling import paced
 from mudra.errors import DataError, ModelError, RecipeError
 from mudra.sources import open_source
@@ -49,6 +54,29 @@ def test_the_last_answer_of_a_stream_is_the_clips(trained, recognizer):
         answers = [stream.push(frame, at / 10) for at, frame in enumerate(frames_of(trained[1], number))]
         assert [answer is not None for answer in answers] == [True, False] * 4
         assert same(answers[6], recognizer.predict(trained[1] / f"test-{number:03d}.npy", fps=10))
+
+
+def test_a_calibrated_stream_gives_the_calibrated_answer(trained, tmp_path):
+    bundle = bundles.read_bundle(trained[0].bundle)
+    calm = {"label": Calibration(temperature=4.0, threshold=0.9)}
+    shutil.copytree(trained[0].bundle, tmp_path / "bundle")
+    bundles.write_config(tmp_path / "bundle", replace(bundle, calibration=calm))
+    recognizer, bare = (mudra.load(place, device="cpu") for place in (tmp_path, trained[0].path))
+    stream, plain = recognizer.stream(), bare.stream()
+    for at, frame in enumerate(frames_of(trained[1])):
+        answer, before = stream.push(frame, at / 10), plain.push(frame, at / 10)
+        if before is not None:
+            assert answer.label == before.label
+            assert answer.probability < before.probability
+            assert answer.rejected == {"label"}
+            assert not before.rejected
+    assert same(recognizer.predict(trained[1] / "test-000.npy", fps=10), stream_end(recognizer, trained[1]))
+
+
+def stream_end(recognizer, data):
+    stream = recognizer.stream()
+    answers = [stream.push(frame, at / 10) for at, frame in enumerate(frames_of(data))]
+    return [answer for answer in answers if answer is not None][-1]
 
 
 def test_frames_come_faster_or_without_times(trained, recognizer):

@@ -1,7 +1,7 @@
 """The bundle: what a stranger needs to predict, sealed in one folder.
 
     model.safetensors   the weights
-    config.json         model settings, preprocessing, streams and their scales, class names, split hash
+    config.json         model settings, preprocessing, streams and their scales, class names, split hash, calibration
     README.md           the card
 
 Nothing in a bundle is code, and reading one runs none: weights are safetensors, and the model is
@@ -13,7 +13,7 @@ no path is in them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +24,7 @@ from pydantic import Field
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from mudra.calibration import Calibration, tempered
 from mudra.clips.dataset_json import LayoutFacts
 from mudra.clips.layouts import plain
 from mudra.clips.preprocessing import Preprocessing
@@ -72,6 +73,7 @@ class Bundle:
         name: the recipe's.
         tasks: class names by task, in the order of the logits.
         split_hash: of the data it was trained on, so that a comparison can tell whether the split was the same.
+        calibration: by task, what `mudra calibrate` found; a task without any answers as the model does.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Bundle:
     preprocessing: Preprocessing
     tasks: Mapping[str, tuple[str, ...]]
     split_hash: str = ""
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
         """The model with fresh weights."""
@@ -86,12 +89,29 @@ class Bundle:
         return build_model(self.model, self.preprocessing.inputs, classes)
 
     def prediction(self, scores: Mapping[str, NDArray[np.float32]]) -> Prediction:
-        """The answer that log-probabilities [C] by task give, the likeliest class first."""
-        return Prediction({task: _ranked(self.tasks[task], log_C) for task, log_C in scores.items()})
+        """The answer that the model's log-probabilities [C] by task give once calibrated, the likeliest class first."""
+        ranked = {
+            task: _ranked(self.tasks[task], self.calibrated(task, log_C)) for task, log_C in scores.items()
+        }
+        rejected = frozenset(
+            task for task, answer in ranked.items() if answer[0].probability < self.threshold(task)
+        )
+        return Prediction(ranked, rejected)
+
+    def calibrated(self, task: str, logs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A task's log-probabilities [..., C] at the temperature that the bundle holds, if it holds one."""
+        own = self.calibration.get(task)
+        return logs if own is None else tempered(logs, own.temperature)
+
+    def threshold(self, task: str) -> float:
+        """The probability that the likeliest class needs to be believed; 0 where every answer is."""
+        own = self.calibration.get(task)
+        return 0.0 if own is None or own.threshold is None else own.threshold
 
     def config(self) -> dict[str, Any]:
         """What config.json holds."""
         scales = scales_tree(self.preprocessing.scales)
+        calibration = {task: own.model_dump(mode="json") for task, own in self.calibration.items()}
         return {
             "schema": SCHEMA,
             "name": self.name,
@@ -105,6 +125,7 @@ class Bundle:
             **({"scales": scales} if scales else {}),
             "tasks": {task: list(names) for task, names in self.tasks.items()},
             "split_hash": self.split_hash,
+            **({"calibration": calibration} if calibration else {}),
         }
 
 
@@ -163,8 +184,13 @@ def write_bundle(folder: Path, bundle: Bundle, weights: Mapping[str, Tensor], ca
             raise ModelError(f"{folder}: weight {name!r} holds NaN or infinity; such a model is not written.")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     replace_file(folder / "model.safetensors", save(contiguous, metadata={"format": "pt"}))
-    write_json(folder / "config.json", bundle.config())
+    write_config(folder, bundle)
     replace_file(folder / "README.md", card.encode())
+
+
+def write_config(folder: Path, bundle: Bundle) -> None:
+    """Write a bundle's config alone, whole or not at all: the weights beside it stay."""
+    write_json(folder / "config.json", bundle.config())
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -264,7 +290,19 @@ def _from_config(tree: Mapping[str, Any], place: str) -> Bundle:
         preprocessing=preprocessing,
         tasks=tasks,
         split_hash=str(tree["split_hash"]),
+        calibration=_calibration_from(tree.get("calibration", {}), tasks, place),
     )
+
+
+def _calibration_from(
+    tree: Mapping[str, Any], tasks: Mapping[str, tuple[str, ...]], place: str
+) -> dict[str, Calibration]:
+    found = {}
+    for task, values in tree.items():
+        if task not in tasks:
+            raise ModelError(f"{place}: it is calibrated for {task!r}, which is none of its tasks.")
+        found[task] = parse(Calibration, values, f"{place}, calibration of {task!r}")
+    return found
 
 
 def _stream_tree(info: StreamInfo) -> dict[str, Any]:

@@ -42,6 +42,11 @@ class Recognizer:
         """Class names by task, in the order of the scores."""
         return dict(self.bundle.tasks)
 
+    @property
+    def rejects(self) -> bool:
+        """Whether it may answer that a clip shows none of its classes: see `Prediction.rejected`."""
+        return any(self.bundle.threshold(task) > 0 for task in self.bundle.tasks)
+
     def predict(
         self,
         source: str | Path | Mapping[str, str | Path] | Clip | NDArray[Any],
@@ -59,7 +64,7 @@ class Recognizer:
             fps: frames per second of a folder or array; the training data's by default.
             views: looks at the clip, whose probabilities are averaged.
         Returns:
-            every class of every task with its probability, the likeliest first.
+            every class of every task with its probability, the likeliest first, and the tasks that are rejected.
         Raises:
             DataError: the source cannot be read, or is a video in which points of this layout cannot be found.
             UsageError: points are to be found in a video, and MediaPipe is not installed.

@@ -127,9 +127,15 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A recogniser's answer for one clip: every class of every task, the likeliest first."""
+    """A recogniser's answer for one clip: every class of every task, the likeliest first.
+
+    Attributes:
+        rejected: tasks whose likeliest class is less probable than the recogniser's threshold asks: none of these.
+            Empty where no threshold was set; see `mudra calibrate`.
+    """
 
     tasks: Mapping[str, tuple[Ranked, ...]]
+    rejected: frozenset[str] = frozenset()
 
     @property
     def label(self) -> str:

@@ -8,7 +8,7 @@ from io import TextIOWrapper
 
 import typer
 
-from mudra.cli import comparing, data, runs, sweeping, using
+from mudra.cli import comparing, data, ensembling, runs, sweeping, using
 from mudra.errors import MudraError
 
 app = typer.Typer(
@@ -27,7 +27,9 @@ COMMANDS = (
     runs.train,
     sweeping.sweep,
     runs.evaluate,
+    runs.calibrate,
     comparing.compare,
+    ensembling.ensemble,
     using.predict,
 )
 for command in COMMANDS:

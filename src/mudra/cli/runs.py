@@ -176,6 +176,42 @@ def evaluate(
         say(f"submission: {written}")
 
 
+def calibrate(
+    run: RunPath,
+    accept: Annotated[
+        float | None,
+        typer.Option(
+            help="Accept this share of validation; the least sure rest is none of these.", metavar="SHARE"
+        ),
+    ] = None,
+    accuracy: Annotated[
+        float | None,
+        typer.Option(help="Accept as many as can be while this share of them is right.", metavar="SHARE"),
+    ] = None,
+) -> None:
+    """Make a run's probabilities believable: temperature and threshold, fitted on validation, kept in its bundle."""
+    from mudra.training.calibrating import Wanted
+    from mudra.training.calibrating import calibrate as fit
+    from mudra.training.run_folder import RunFolder
+
+    wanted: Wanted | None = None
+    for option, value in (("--accept", accept), ("--accuracy", accuracy)):
+        if value is None:
+            continue
+        if wanted is not None:
+            raise UsageError(
+                "--accept and --accuracy: each asks for a threshold of its own; give one of them."
+            )
+        if not 0 < value <= 1:
+            raise UsageError(
+                f"{option}: found {value}; expected a share above 0 and at most 1, such as 0.95."
+            )
+        wanted = ("share" if option == "--accept" else "accuracy", value)
+    folder = RunFolder(run)
+    fit(folder, wanted, say=say)
+    report_of(folder, folder.read_environment().get("data"))
+
+
 def checkpoint_verify(run: RunPath) -> None:
     """Check every checkpoint of a run against its hashes; exit code 3 when none is whole or one is damaged."""
     from mudra.training.run_folder import RunFolder

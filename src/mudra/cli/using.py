@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,11 +52,14 @@ def predict(
     for file in files:
         answer = recognizer.predict(streams_of(file), fps=fps)
         if as_json:
-            tasks = {
+            tasks: dict[str, Any] = {
                 task: [{"name": r.name, "probability": round(r.probability, 6)} for r in ranked[:top]]
                 for task, ranked in answer.tasks.items()
             }
-            typer.echo(json.dumps({"file": file, "tasks": tasks}, ensure_ascii=False))
+            told: dict[str, Any] = {"file": file, "tasks": tasks}
+            if recognizer.rejects:
+                told["rejected"] = sorted(answer.rejected)
+            typer.echo(json.dumps(told, ensure_ascii=False))
             continue
         from mudra.reports.answers import prediction_table
 

@@ -38,6 +38,9 @@ def pooled(tables: Sequence[PredictionTable]) -> PredictionTable:
                 scores.classes,
                 np.concatenate([table.tasks[task].truth for table in tables]),
                 np.concatenate([table.tasks[task].log_probabilities for table in tables]),
+                scores.temperature
+                if all(table.tasks[task].temperature == scores.temperature for table in tables)
+                else 1.0,
             )
             for task, scores in first.tasks.items()
         },

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,15 +26,17 @@ class TaskScores:
         classes: C class names, in the order of the scores.
         truth: int64 [N], the true class number, UNLABELLED where unknown.
         log_probabilities: float32 [N, C]; exp of a row sums to 1.
+        temperature: by which the model's own log-probabilities were divided; 1 is as the model gave them.
     """
 
     classes: tuple[str, ...]
     truth: NDArray[np.int64]
     log_probabilities: NDArray[np.float32]
+    temperature: float = 1.0
 
     def take(self, rows: NDArray[np.int64]) -> TaskScores:
         """The clips of these numbers, in this order."""
-        return TaskScores(self.classes, self.truth[rows], self.log_probabilities[rows])
+        return replace(self, truth=self.truth[rows], log_probabilities=self.log_probabilities[rows])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,8 @@ One Parquet file per split. Columns, in this order:
     subset:<name>               bool, only where some clips are reported apart as well
 
 The schema's metadata holds `schema` ("1"), `classes` (JSON: class names by task, in the order of the
-scores) and `sha256` (JSON: the hash of those names by task). Nothing else is believed: other metadata,
+scores) and `sha256` (JSON: the hash of those names by task), and where a calibrated model wrote it `temperature`
+(JSON: by task, what its log-probabilities were divided by). Nothing else is believed: other metadata,
 such as that of pandas, is ignored. A file holds no time and no path, so equal tables are equal bytes.
 """
 
@@ -67,6 +68,11 @@ def write(table: PredictionTable, path: Path) -> None:
         "classes": json.dumps(classes, ensure_ascii=False),
         "sha256": json.dumps({task: hash_classes(names) for task, names in classes.items()}),
     }
+    temperatures = {
+        task: scores.temperature for task, scores in table.tasks.items() if scores.temperature != 1
+    }
+    if temperatures:
+        metadata["temperature"] = json.dumps(temperatures)
     sink = pa.BufferOutputStream()
     pq.write_table(
         pa.table(columns).replace_schema_metadata(metadata),
@@ -97,11 +103,15 @@ def read(path: Path) -> PredictionTable:
 
     classes = _read_classes(columns.schema.metadata or {}, place)
     _check_columns(columns.column_names, classes, place)
+    temperatures = _read_temperatures(columns.schema.metadata, place)
     windows = "start" in columns.column_names
     table = PredictionTable(
         clips=tuple(_texts(columns, "clip", place)),
         groups=tuple(_texts(columns, "group", place)),
-        tasks={task: _read_task(columns, task, names, place) for task, names in classes.items()},
+        tasks={
+            task: _read_task(columns, task, names, temperatures.get(task, 1.0), place)
+            for task, names in classes.items()
+        },
         start=_seconds(columns, "start", place) if windows else None,
         stop=_seconds(columns, "stop", place) if windows else None,
         subsets={
@@ -140,6 +150,20 @@ def _read_classes(metadata: Mapping[bytes, bytes], place: str) -> dict[str, tupl
                 f"reordered after the scores were written. {REWRITE}"
             )
     return {task: tuple(names) for task, names in classes.items()}
+
+
+def _read_temperatures(metadata: Mapping[bytes, bytes], place: str) -> dict[str, float]:
+    """Temperatures by task; {} where the model's own scores were written."""
+    try:
+        found = json.loads(metadata.get(b"temperature", b"{}"))
+    except (ValueError, RecursionError):
+        found = None
+    right = isinstance(found, dict) and all(
+        isinstance(number, float | int) and 0 < number < float("inf") for number in found.values()
+    )
+    if not right:
+        raise DataError(f"{place}: the metadata `temperature` is not numbers above 0 by task. {REWRITE}")
+    return {task: float(number) for task, number in found.items()}
 
 
 def _check_columns(found: Sequence[str], classes: Mapping[str, Sequence[str]], place: str) -> None:
@@ -191,7 +215,9 @@ def _members(columns: pa.Table, name: str, place: str) -> NDArray[np.bool_]:
     return np.asarray(column.to_numpy(), dtype=bool)
 
 
-def _read_task(columns: pa.Table, task: str, classes: tuple[str, ...], place: str) -> TaskScores:
+def _read_task(
+    columns: pa.Table, task: str, classes: tuple[str, ...], temperature: float, place: str
+) -> TaskScores:
     """One task's truth, as class numbers, and its scores [N, C]."""
     truth = columns.column(f"{task}.truth")
     if not (
@@ -211,9 +237,8 @@ def _read_task(columns: pa.Table, task: str, classes: tuple[str, ...], place: st
                 f"{did_you_mean(name, classes)} {REWRITE}"
             )
         numbers[row] = number[name]
-    return TaskScores(
-        classes, numbers, _scores(columns.column(f"{task}.log_probabilities"), classes, task, place)
-    )
+    logs = _scores(columns.column(f"{task}.log_probabilities"), classes, task, place)
+    return TaskScores(classes, numbers, logs, temperature)
 
 
 def _scores(column: pa.ChunkedArray, classes: Sequence[str], task: str, place: str) -> NDArray[np.float32]:

@@ -17,10 +17,12 @@ def prediction_table(title: str, answer: Prediction, top: int) -> Group:
     table.add_column("probability", justify="right")
     table.add_column("", style="cyan")
     for task in answer.tasks:
+        rejected = task in answer.rejected
+        if rejected:
+            table.add_row(Text(task), "none of these", "", "", style="bold")
         for place, ranked in enumerate(answer.top(top, task)):
-            style = "bold" if place == 0 else ""
+            style = "dim" if rejected else "bold" if place == 0 else ""
             bar = "█" * round(ranked.probability * BAR)
-            table.add_row(
-                "" if place else Text(task), Text(ranked.name), f"{ranked.probability:.1%}", bar, style=style
-            )
+            heading = "" if place or rejected else Text(task)
+            table.add_row(heading, Text(ranked.name), f"{ranked.probability:.1%}", bar, style=style)
     return Group(Text(title, style="bold"), table)  # a title of the table's own breaks where that is narrow

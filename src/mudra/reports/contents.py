@@ -22,6 +22,7 @@ class RunContents:
     Attributes:
         metrics, tables: by split, the most telling split first.
         notes: what is missing or cannot be read, one line each.
+        ensemble: of a run that joins others: its members and weights. It has no recipe, log or bundle of its own.
     """
 
     name: str
@@ -32,6 +33,7 @@ class RunContents:
     metrics: Mapping[str, Mapping[str, Any]]
     tables: Mapping[str, PredictionTable]
     notes: tuple[str, ...]
+    ensemble: Mapping[str, Any] | None = None
 
 
 def read_run(run: Path) -> RunContents:
@@ -43,6 +45,8 @@ def read_run(run: Path) -> RunContents:
     if not run.is_dir():
         raise DataError(f"{run}: no such run; expected a folder that `mudra train` made.")
     notes: list[str] = []
+    ensemble = _json(run / "ensemble.json", notes) if (run / "ensemble.json").is_file() else None
+    unsaid: list[str] = notes if ensemble is None else []  # what an ensemble does not have is not missing
     log: TrainingLog | None = None
     if (run / "log.csv").is_file():
         try:
@@ -50,20 +54,21 @@ def read_run(run: Path) -> RunContents:
         except DataError as problem:
             notes.append(str(problem))
     else:
-        notes.append("log.csv is missing: there are no curves.")
+        unsaid.append("log.csv is missing: there are no curves.")
     tables = _tables(run / "predictions", notes)
     metrics = _metrics(run / "metrics", tables, notes)
     if not metrics:
         notes.append("There are no metrics and no predictions yet. Make them with `mudra evaluate`.")
     return RunContents(
         name=run.resolve().name,
-        recipe=_text(run / "recipe.yaml", notes),
+        recipe=_text(run / "recipe.yaml", unsaid),
         environment=_json(run / "environment.json", notes),
-        config=_json(run / "bundle" / "config.json", notes),
+        config=_json(run / "bundle" / "config.json", unsaid),
         log=log,
         metrics=metrics,
         tables=tables,
         notes=tuple(notes),
+        ensemble=ensemble,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from mudra.files import replace_file
 from mudra.predictions import confusion
-from mudra.reports import charts, curves, detail, markup, page, sections, wording
+from mudra.reports import charts, curves, detail, ensembles, markup, page, sections, wording
 from mudra.reports.contents import RunContents, read_run
 
 
@@ -73,6 +73,9 @@ def _page(
     if contents.metrics:
         entries.append(("results", "Results"))
         body.append(sections.headline(contents))
+    if contents.ensemble is not None:
+        entries.append(("ensemble", "Ensemble"))
+        body.append(ensembles.members(contents.ensemble))
     if contents.log is not None:
         entries.append(("training", "Training"))
         body.append(sections.training(contents, figure_class))

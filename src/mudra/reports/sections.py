@@ -54,6 +54,10 @@ def facts(contents: RunContents) -> str:
         found += [(f"{task} classes", f"{len(names):,}")] if isinstance(names, list) else []
     if "seed" in environment:
         found.append(("seed", environment["seed"]))
+    calibration = config.get("calibration")
+    for task, own in calibration.items() if isinstance(calibration, dict) else ():
+        for what, number in own.items() if isinstance(own, dict) else ():
+            found += [(f"{task} {what}", f"{number:.3f}")] if isinstance(number, float | int) else []
     if config.get("split_hash"):
         found.append(("split", str(config["split_hash"])[:12]))
     items = "".join(
@@ -233,14 +237,19 @@ def settings(contents: RunContents) -> str:
     """The recipe, where it ran, and how to repeat it."""
     parts = []
     command = (contents.environment or {}).get("command")
-    lines = ["# again, with the same settings", "mudra train recipe.yaml --out again"]
+    again = ["# again, with the same settings", "mudra train recipe.yaml --out again"]
+    note = (
+        "<code>recipe.yaml</code> lies in the run's folder; add <code>--data</code> where the data lies elsewhere. The "
+        "same seed, versions and machine give the same numbers."
+    )
+    if contents.ensemble is not None:
+        again, note = [], "The members' predictions are all that it needs."
     if isinstance(command, str) and command:
-        lines = ["# the command that made this run", command, "", *lines]
+        again = ["# the command that made this run", command, *([""] if again else []), *again]
     parts.append(
         '<section id="repeat"><h2>How to repeat</h2>'
-        + markup.recipe("\n".join(lines))
-        + '<p class="sub"><code>recipe.yaml</code> lies in the run\'s folder; add <code>--data</code> where the data '
-        "lies elsewhere. The same seed, versions and machine give the same numbers.</p></section>"
+        + markup.recipe("\n".join(again))
+        + f'<p class="sub">{note}</p></section>'
     )
     if contents.recipe is not None:
         parts.append(f'<section id="recipe"><h2>Recipe</h2>{markup.recipe(contents.recipe)}</section>')

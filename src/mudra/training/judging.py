@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from mudra import bundle as bundles
-from mudra.bundle import load_weights
+from mudra.bundle import Bundle, load_weights
 from mudra.clips.manifest import Manifest
 from mudra.clips.preprocessing import Preprocessing, Views
 from mudra.datasets.opening import open_data, with_classes
 from mudra.errors import DataError, ModelError
 from mudra.predictions import metrics
+from mudra.predictions.calibrating import acceptance, table_at
 from mudra.predictions.table import PredictionTable, write
 from mudra.progress import Progress, Say, silent
 from mudra.recipe import Recipe
@@ -66,7 +67,13 @@ def evaluate(
     # the same look at each clip, with what is known of these files (their rate, say)
     preprocessing = bundle.preprocessing.on(manifest.streams)
     table = evaluator_for(recipe, clips, preprocessing, team, views=views).predict(model, progress)
+    if checkpoint is None:
+        table = as_sealed(table, bundle)
+    elif bundle.calibration:
+        say(f"{checkpoint}: the bundle's calibration belongs to its own weights; these are judged without.")
     record(out or run, split, table, say)
+    if checkpoint is None:
+        tell_rejected(table, split, bundle, say)
     return table
 
 
@@ -129,6 +136,24 @@ def record(run: RunFolder, split: str, table: PredictionTable, say: Say) -> None
             if figures["top1"] is not None:
                 say(f"{split} {task}{f', {name}' if name else ''}: {_top1(figures)}")
     _compare_train_with_val(run, say)
+
+
+def as_sealed(table: PredictionTable, bundle: Bundle) -> PredictionTable:
+    """What the bundle answers, given what its model said."""
+    return table_at(table, {task: own.temperature for task, own in bundle.calibration.items()})
+
+
+def tell_rejected(table: PredictionTable, split: str, bundle: Bundle, say: Say) -> None:
+    """Say how many clips are believed at the bundle's thresholds, and how many of those are right."""
+    for task, scores in table.tasks.items():
+        threshold = bundle.threshold(task)
+        found = acceptance(scores, threshold) if threshold else None
+        if found is not None:
+            share, right = found
+            say(
+                f"{split} {task}: {share:.1%} of the clips are accepted, {right:.1%} of these are right; below "
+                f"{threshold:.3f} it is none of these"
+            )
 
 
 def _top1(figures: Mapping[str, Any]) -> str:
