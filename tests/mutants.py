@@ -519,6 +519,10 @@ MUTANTS = [
            "        for name in classes:\n            column = self.columns.column(name)",
            "        for name in [n for n in self.columns.column_names if n in classes]:\n"
            "            column = self.columns.column(name)", ENSEMBLES, "softmax_file_is_a_member"),
+    Mutant("ensemble: validation may be the test clips", JOINING,
+           "if not val & test:", "if True:", ENSEMBLES, "fit_and_choose_nothing"),
+    Mutant("calibration: a temperature is fitted on another checkpoint's answers", "training/judging.py",
+           "judged=_unlike_the_bundle(checkpoint, views)", "judged={}", CALIBRATIONS, "several_looks or other_weights"),
     Mutant("calibration: a temperature may change the answer", "calibration.py",
            "lost = found.argmax(-1)[..., None] != before", "lost = np.zeros_like(before, bool)", CALIBRATIONS,
            "same_at_every"),

@@ -354,3 +354,36 @@ def test_the_command_tells_the_error_before_and_after(run: RunFolder) -> None:
     assert "test label: calibration error" in found.stderr
     assert "of the clips are accepted" in found.stderr
     assert "temperature" in (run.path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"checkpoint": "last"}, "made with --checkpoint last"),
+        ({"views": Views(2, 1)}, "made with --views 2x1"),
+    ],
+)
+def test_answers_of_other_weights_or_of_several_looks_tell_no_temperature(
+    run: RunFolder, options: dict[str, Any], told: str
+) -> None:
+    before = (run.bundle / "config.json").read_bytes()
+    judged(run, "val", **options)
+    with pytest.raises(DataError, match=told) as caught:
+        calibrate(run, say=unheard)
+    assert "\n" not in str(caught.value)
+    assert (run.bundle / "config.json").read_bytes() == before
+    judged(run, "val")
+    calibrate(run, say=unheard)
+
+
+def test_a_split_that_other_weights_answered_is_left_as_it_is(run: RunFolder) -> None:
+    judged(run, "test", checkpoint="last")
+    before = [place.read_bytes() for place in (run.predictions("test"), run.metrics("test"))]
+    calibrate(run, say=unheard)
+    assert [place.read_bytes() for place in (run.predictions("test"), run.metrics("test"))] == before
+
+
+def test_a_temperature_is_not_fitted_on_test_clips(run: RunFolder) -> None:
+    write(read(run.predictions("test")), run.predictions("val"))
+    with pytest.raises(DataError, match="6 of its clips are test clips too, such as 'test-000'"):
+        calibrate(run, say=unheard)
