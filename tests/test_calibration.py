@@ -215,7 +215,12 @@ def test_calibrating_changes_the_config_alone_and_every_way_to_ask_uses_it(
 def test_evaluating_a_calibrated_run_gives_what_calibrating_wrote(home: Path, run: RunFolder) -> None:
     calibrate(run, say=unheard)
     written = read(run.predictions("test")).tasks["label"]
-    again = judged(run, "test").tasks["label"]
+    heard: list[str] = []
+    again = judged(run, "test", say=heard.append).tasks["label"]
+    before, after = ece(at_temperature(again, 1.0)), ece(again)
+    assert any(
+        line.startswith(f"test label: calibration error {before:.1%} to {after:.1%}") for line in heard
+    )
     assert again.temperature == written.temperature
     np.testing.assert_array_equal(again.log_probabilities, written.log_probabilities)
     told: list[str] = []

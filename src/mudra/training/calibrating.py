@@ -9,19 +9,17 @@ from mudra import bundle as bundles
 from mudra.bundle import Bundle
 from mudra.calibration import Calibration
 from mudra.errors import DataError, ModelError
-from mudra.predictions import PredictionTable, TaskScores, read, read_metrics, summarise
+from mudra.predictions import PredictionTable, TaskScores, read, read_metrics
 from mudra.predictions.calibrating import (
     at_temperature,
     fit_temperature,
     fit_threshold,
-    table_at,
 )
 from mudra.progress import Say
-from mudra.training.judging import as_sealed, record, tell_rejected
+from mudra.training.judging import as_sealed, record, tell_calibrated
 from mudra.training.run_folder import RunFolder
-from mudra.types import SPLITS, UNLABELLED
+from mudra.types import SPLITS
 
-FIGURES = (("ece", ".1%"), ("loss", ".3f"))  # told before and after
 Wanted = tuple[Literal["share", "accuracy"], float]
 
 
@@ -84,13 +82,8 @@ def _rewrite(run: RunFolder, split: str, bundle: Bundle, say: Say) -> None:
     saved = read(run.predictions(split))
     table = as_sealed(saved, bundle)
     record(run, split, table, lambda _line: None)
-    before, after = (summarise(each, split, resamples=0)["tasks"] for each in (table_at(saved, {}), table))
-    for task, scores in table.tasks.items():
-        if split != "train" and (scores.truth != UNLABELLED).any():
-            figures = [f"{before[task][name]:{form}} to {after[task][name]:{form}}" for name, form in FIGURES]
-            say(f"{split} {task}: calibration error {figures[0]}, loss {figures[1]}")
     if split != "train":
-        tell_rejected(table, split, bundle, say)
+        tell_calibrated(table, split, bundle, say)
 
 
 def _refuse_other_classes(table: PredictionTable, bundle: Bundle, place: str) -> None:

@@ -75,7 +75,7 @@ def evaluate(
         say(f"{checkpoint}: the bundle's calibration belongs to its own weights; these are judged without.")
     record(out or run, split, table, say, judged=_unlike_the_bundle(checkpoint, views))
     if checkpoint is None:
-        tell_rejected(table, split, bundle, say)
+        tell_calibrated(table, split, bundle, say)
     return table
 
 
@@ -157,9 +157,22 @@ def as_sealed(table: PredictionTable, bundle: Bundle) -> PredictionTable:
     return table_at(table, {task: own.temperature for task, own in bundle.calibration.items()})
 
 
-def tell_rejected(table: PredictionTable, split: str, bundle: Bundle, say: Say) -> None:
-    """Say how many clips are believed at the bundle's thresholds, and how many of those are right."""
+def tell_calibrated(table: PredictionTable, split: str, bundle: Bundle, say: Say) -> None:
+    """Say what the bundle's temperatures change in the figures, how many clips are believed at its thresholds, and how
+    many of those are right.
+
+    Args:
+        table: as the bundle answers.
+    """
+    parts = (table_at(table, {}), table) if bundle.calibration else ()
+    figures = [metrics.summarise(part, split, resamples=0)["tasks"] for part in parts]
     for task, scores in table.tasks.items():
+        if task in bundle.calibration and (scores.truth != UNLABELLED).any():
+            error, loss = (
+                " to ".join(f"{each[task][name]:{form}}" for each in figures)
+                for name, form in (("ece", ".1%"), ("loss", ".3f"))
+            )
+            say(f"{split} {task}: calibration error {error}, loss {loss}")
         threshold = bundle.threshold(task)
         found = acceptance(scores, threshold) if threshold else None
         if found is not None:
