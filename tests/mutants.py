@@ -543,6 +543,10 @@ MUTANTS = [
            "unit, units, over = drawn_units(groups)", 'unit, units, over = drawn_units([""] * len(groups))', COMPARED),
     Mutant("compare: many pairs are tested as if each were alone", "predictions/comparison.py",
            "np.arange(len(order), 0, -1)", "1", COMPARED),
+    Mutant("compare: an hour of another program's is the model's", "reports/costs.py",
+           "seconds=median", "seconds=statistics.mean(taken)", COMPARED, "timed_in_turns"),
+    Mutant("compare: nine looks of a millisecond are enough", "reports/costs.py",
+           "turn > TURNS and spent >= ENOUGH", "turn > TURNS", COMPARED, "timed_in_turns"),
     Mutant("compare: memory is of all that was ever alive", "models/counting.py",
            "self.now -= size", "pass", "tests/test_models.py", "memory"),
     # several streams
@@ -607,6 +611,10 @@ MUTANTS = [
            "        for name in classes:\n            column = self.columns.column(name)",
            "        for name in [n for n in self.columns.column_names if n in classes]:\n"
            "            column = self.columns.column(name)", ENSEMBLES, "softmax_file_is_a_member"),
+    Mutant("ensemble: validation may be the test clips", JOINING,
+           "if not val & test:", "if True:", ENSEMBLES, "fit_and_choose_nothing"),
+    Mutant("calibration: a temperature is fitted on another checkpoint's answers", "training/judging.py",
+           "judged=_unlike_the_bundle(checkpoint, views)", "judged={}", CALIBRATIONS, "several_looks or other_weights"),
     Mutant("calibration: a temperature may change the answer", "calibration.py",
            "lost = found.argmax(-1)[..., None] != before", "lost = np.zeros_like(before, bool)", CALIBRATIONS,
            "same_at_every"),

@@ -215,7 +215,12 @@ def test_calibrating_changes_the_config_alone_and_every_way_to_ask_uses_it(
 def test_evaluating_a_calibrated_run_gives_what_calibrating_wrote(home: Path, run: RunFolder) -> None:
     calibrate(run, say=unheard)
     written = read(run.predictions("test")).tasks["label"]
-    again = judged(run, "test").tasks["label"]
+    heard: list[str] = []
+    again = judged(run, "test", say=heard.append).tasks["label"]
+    before, after = ece(at_temperature(again, 1.0)), ece(again)
+    assert any(
+        line.startswith(f"test label: calibration error {before:.1%} to {after:.1%}") for line in heard
+    )
     assert again.temperature == written.temperature
     np.testing.assert_array_equal(again.log_probabilities, written.log_probabilities)
     told: list[str] = []
@@ -354,3 +359,36 @@ def test_the_command_tells_the_error_before_and_after(run: RunFolder) -> None:
     assert "test label: calibration error" in found.stderr
     assert "of the clips are accepted" in found.stderr
     assert "temperature" in (run.path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"checkpoint": "last"}, "made with --checkpoint last"),
+        ({"views": Views(2, 1)}, "made with --views 2x1"),
+    ],
+)
+def test_answers_of_other_weights_or_of_several_looks_tell_no_temperature(
+    run: RunFolder, options: dict[str, Any], told: str
+) -> None:
+    before = (run.bundle / "config.json").read_bytes()
+    judged(run, "val", **options)
+    with pytest.raises(DataError, match=told) as caught:
+        calibrate(run, say=unheard)
+    assert "\n" not in str(caught.value)
+    assert (run.bundle / "config.json").read_bytes() == before
+    judged(run, "val")
+    calibrate(run, say=unheard)
+
+
+def test_a_split_that_other_weights_answered_is_left_as_it_is(run: RunFolder) -> None:
+    judged(run, "test", checkpoint="last")
+    before = [place.read_bytes() for place in (run.predictions("test"), run.metrics("test"))]
+    calibrate(run, say=unheard)
+    assert [place.read_bytes() for place in (run.predictions("test"), run.metrics("test"))] == before
+
+
+def test_a_temperature_is_not_fitted_on_test_clips(run: RunFolder) -> None:
+    write(read(run.predictions("test")), run.predictions("val"))
+    with pytest.raises(DataError, match="6 of its clips are test clips too, such as 'test-000'"):
+        calibrate(run, say=unheard)

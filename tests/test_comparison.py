@@ -1,15 +1,23 @@
 """Runs side by side: the same clips, paired tests, a page; and what cannot be compared is refused in one line."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from scipy.stats import binomtest
+from torch import Tensor
 
+from mudra.bundle import Bundle, fitted, read_bundle, write_bundle
+from mudra.clips.preprocessing import Preprocessing
 from mudra.errors import DataError, MudraError
+from mudra.models import count_parameters, flops
+from mudra.models.keypoint_transformer import KeypointTransformer
 from mudra.predictions import PredictionTable, TaskScores, write
 from mudra.predictions.alignment import aligned
 from mudra.predictions.comparison import (
@@ -21,8 +29,11 @@ from mudra.predictions.comparison import (
     right_answers,
 )
 from mudra.reports.compared import read_compared
-from mudra.reports.comparing import verdict, write_comparison
-from mudra.types import UNLABELLED
+from mudra.reports.comparing import comparison_table, verdict, write_comparison
+from mudra.reports.costs import TURNS, Cost, costs
+from mudra.sections import ClipSettings
+from mudra.training.run_folder import RunFolder
+from mudra.types import UNLABELLED, StreamInfo
 
 CLASSES = ("wave", "push", "pull")
 
@@ -223,3 +234,97 @@ def test_what_is_not_about_the_same_clips_is_refused(other: PredictionTable, wor
     with pytest.raises(DataError, match=words) as told:
         aligned({"one": table(TRUTH, TRUTH), "two": other})
     assert "\n" not in str(told.value)
+
+
+# What runs cost, and how it is told
+
+
+def write_model(run: Path, width: int, fold: int | None = None) -> Path:
+    """A run with a model of random weights, in a fold of its own where one is named."""
+    settings = ClipSettings(streams=("points",), frames=8, sampling="even")
+    preprocessing = Preprocessing(settings, {"points": StreamInfo("points", "hand21", 10.0)})
+    model = KeypointTransformer.Settings(width=width, depth=1, heads=2)
+    whole = Bundle("tiny", fitted(model, preprocessing), preprocessing, {"label": CLASSES})
+    home = RunFolder(run) if fold is None else RunFolder(run).fold(fold)
+    write_bundle(home.bundle, whole, whole.build().state_dict(), "a card")
+    return run
+
+
+def test_what_a_model_costs_is_that_of_its_bundle(tmp_path: Path) -> None:
+    runs = {
+        "small": write_model(tmp_path / "small", 16),
+        "large": write_model(tmp_path / "large", 32, fold=1),
+        "none": tmp_path,
+    }
+    found = costs(runs, latency=False)
+    assert found.keys() == {"small", "large"}
+    for name, folder in (
+        ("small", runs["small"] / "bundle"),
+        ("large", runs["large"] / "fold-01" / "bundle"),
+    ):
+        bundle = read_bundle(folder)
+        assert found[name].parameters == count_parameters(bundle.build())
+        assert found[name].flops == flops(bundle.build(), bundle.preprocessing.inputs)
+        assert found[name].seconds is None
+    assert found["small"].memory < found["large"].memory
+
+
+def test_models_are_timed_in_turns_for_as_long_as_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that each look moves on: ten milliseconds for one model, twenty for the other, once an hour."""
+    runs = {"a": write_model(tmp_path / "a", 16), "b": write_model(tmp_path / "b", 32)}
+    looks: list[int] = []
+    clock = {"now": 0.0}
+    plain = KeypointTransformer.forward
+
+    def slow(model: KeypointTransformer, streams: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        looks.append(model.settings.width)
+        clock["now"] += 3600.0 if len(looks) == 11 else 0.01 if model.settings.width == 16 else 0.02
+        return plain(model, streams)
+
+    monkeypatch.setattr(KeypointTransformer, "forward", slow)
+    monkeypatch.setattr("mudra.reports.costs.time.perf_counter", lambda: clock["now"])
+    monkeypatch.setattr("mudra.reports.costs.flops", lambda *_: 1)
+    monkeypatch.setattr("mudra.reports.costs.peak_memory", lambda *_: 1)
+    found = costs(runs)
+    assert {name: round(cost.seconds or 0, 6) for name, cost in found.items()} == {"a": 0.01, "b": 0.02}
+    assert looks == [16, 32] * (1 + TURNS)
+    assert not any(cost.unsteady for cost in found.values())
+    looks.clear()
+    clock["now"] = 0.0
+    monkeypatch.setattr("mudra.reports.costs.ENOUGH", 1.0)
+    looks.extend([0] * 11)  # past the long one
+    costs(runs)
+    assert len(looks) - 11 == 2 * (1 + 34)  # 34 turns of 30 ms are the first that fill a second
+
+
+def test_times_that_jump_about_are_told_as_such(tmp_path: Path) -> None:
+    compared = read_compared([write_run(tmp_path / name, TRUTH) for name in ("one", "two")])
+    steady, busy = Cost(1, 1, 1, 0.002, (0.0019, 0.0022)), Cost(1, 1, 1, 0.02, (0.002, 0.04))
+    write_comparison(replace(compared, costs={"one": steady, "two": busy}), tmp_path / "compare.html")
+    told = (tmp_path / "compare.html").read_text("utf-8")
+    assert "two: half of its timed passes took 2 ms to 40 ms" in told
+    assert "one: half" not in told
+
+
+def test_the_terminal_tells_every_name_whole_and_no_p_of_zero(tmp_path: Path) -> None:
+    truth = [0] * 40
+    names = ("keypoints-and-hands", "rgb-resnet50-transformer")
+    runs = [
+        write_run(tmp_path / name, answers, truth)
+        for name, answers in zip(names, (truth, [1] * 30 + [0] * 10), strict=True)
+    ]
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(comparison_table(read_compared(runs)))
+    told = console.export_text()
+    assert "…" not in told
+    assert "< 0.001" in told
+    assert "0.000" not in told
+    for name in names:
+        assert all(name[at : at + 4] in told for at in range(0, len(name) - 4, 4))
+
+
+def test_runs_that_are_right_on_the_same_clips_are_not_called_lucky(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, TRUTH) for name in ("one", "two")]
+    assert [verdict(pair) for pair in read_compared(runs).pairs] == ["right on the same clips"]

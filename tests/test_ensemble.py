@@ -544,3 +544,18 @@ def test_softmax_files_need_a_run_and_a_task(tmp_path: Path) -> None:
 
 def test_best_members_of_nothing_are_none() -> None:
     assert best_members([]) == {}
+
+
+def test_validation_clips_that_are_test_clips_fit_and_choose_nothing(tmp_path: Path) -> None:
+    places = [
+        write_run(tmp_path / name, test=random_table(seed), val=random_table(seed).take(range(5)))
+        for seed, name in enumerate("ab")
+    ]
+    with pytest.raises(DataError, match=r"5 of its clips are test clips too, such as 'c000'") as caught:
+        ensemble(places, tmp_path / "fit", weights="fit", say=unheard)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "fit").exists()
+    told: list[str] = []
+    run = ensemble(places, tmp_path / "mean", say=told.append)
+    assert "val: left out. 5 of its clips are test clips too, such as 'c000'." in told
+    assert json.loads((run.path / "ensemble.json").read_text())["best_on_validation"] == {}

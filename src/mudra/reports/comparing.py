@@ -58,6 +58,8 @@ def write_comparison(compared: Compared, out: Path) -> None:
 
 def verdict(pair: Pair) -> str:
     """What two runs' difference comes to, in words; both tests must agree before it is called one."""
+    if pair.only_first == pair.only_second == 0:
+        return "right on the same clips"
     apart = pair.interval is not None and not pair.interval[0] <= 0 <= pair.interval[1]
     if pair.adjusted < SURE and apart:
         return f"{pair.first if pair.difference > 0 else pair.second} is better"
@@ -97,15 +99,27 @@ def _lead(compared: Compared) -> str:
 
 
 def _notes(compared: Compared) -> str:
-    items = [
-        f"{name} has no model: size, cost and speed are unknown."
-        for name in compared.runs
-        if name not in compared.costs
-    ]
+    items = _caveats(compared)
     if not items:
         return ""
     told = "".join(f"<li>{markup.text(item)}</li>" for item in items)
     return f'<aside class="notes" aria-label="What this page lacks"><ul>{told}</ul></aside>'
+
+
+def _caveats(compared: Compared) -> list[str]:
+    """What a reader must know of the costs before believing them."""
+    without = [
+        f"{name} has no model: size, cost and speed are unknown."
+        for name in compared.runs
+        if name not in compared.costs
+    ]
+    unsteady = [
+        f"{name}: half of its timed passes took {' to '.join(map(wording.duration, cost.quartiles))}, the others less "
+        "or more. The machine was busy; time it again where the time matters."
+        for name, cost in compared.costs.items()
+        if cost.quartiles is not None and cost.unsteady
+    ]
+    return [*without, *unsteady]
 
 
 def _results(compared: Compared) -> str:
@@ -120,7 +134,7 @@ def _results(compared: Compared) -> str:
     return (
         f'{shown}<p class="sub">{markup.text(over)}; the stroke marks the majority baseline. Gap: top-1 on training '
         "less validation clips. Cost is of one clip: GFLOPs count a multiplication and an addition as two; memory "
-        "holds the weights and all that is alive at once in a forward pass; time is the median of nine turns on this "
+        "holds the weights and all that is alive at once in a forward pass; time is the median of many turns on this "
         "machine's processor.</p></section>"
     )
 
@@ -130,7 +144,7 @@ def _result_table(compared: Compared, task: str) -> str:
     figures = [figure for figure in ("top1", "macro_f1", "loss") if figure in of_first]
     headings = [
         ("run", "text"), ("", "bar"), *[(wording.FIGURES[figure][0], "number") for figure in figures],
-        ("gap", "number"), ("parameters", "number"), ("GFLOPs", "number"), ("memory", "number"), ("time", "number"),
+        ("gap", "number"), ("params", "number"), ("GFLOPs", "number"), ("memory", "number"), ("time", "number"),
     ]  # fmt: skip
     rows = []
     for name in compared.ranked(task):
@@ -181,8 +195,9 @@ def _cost_cells(compared: Compared, name: str) -> list[tuple[str, float]]:
 
 
 def _pairs(compared: Compared) -> str:
+    of_task = len(compared.tasks) > 1
     headings = [
-        ("task", "text"), ("first", "text"), ("second", "text"), ("difference", "number"),
+        *[("task", "text")] * of_task, ("first", "text"), ("second", "text"), ("difference", "number"),
         ("only first", "number"), ("only second", "number"), ("McNemar p", "number"),
         ("Holm p", "number"), ("", "text"),
     ]  # fmt: skip
@@ -191,14 +206,14 @@ def _pairs(compared: Compared) -> str:
         small = f"<small>{_points(pair.interval)}</small>" if pair.interval else ""
         rows.append(
             [
-                (markup.name(pair.task), pair.task),
+                *[(markup.name(pair.task), pair.task)] * of_task,
                 (markup.name(pair.first), pair.first),
                 (markup.name(pair.second), pair.second),
                 (f"{small}<span>{100 * pair.difference:+.1f}</span>", pair.difference),
                 (f"{pair.only_first:,}", pair.only_first),
                 (f"{pair.only_second:,}", pair.only_second),
-                (_p(pair.p), pair.p),
-                (_p(pair.adjusted), pair.adjusted),
+                (markup.text(_p(pair.p)), pair.p),
+                (markup.text(_p(pair.adjusted)), pair.adjusted),
                 (f'<span class="verdict">{markup.text(verdict(pair))}</span>', verdict(pair)),
             ]
         )
@@ -218,7 +233,7 @@ def _points(interval: tuple[float, float]) -> str:
 
 
 def _p(p: float) -> str:
-    return "&lt; 0.001" if p < 0.001 else f"{p:.3f}"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _cost(compared: Compared, figure_class: Any) -> str:
@@ -338,29 +353,43 @@ def comparison_table(compared: Compared) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
+    def table_of(*headings: str, names: int = 1) -> Table:
+        """A table whose first `names` columns break where it is narrow, and no other."""
+        table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold", show_edge=False)
+        for number, heading in enumerate(headings):
+            is_name = number < names
+            table.add_column(
+                Text(heading),
+                justify="left" if is_name else "right",
+                no_wrap=not is_name,
+                overflow="fold" if is_name else "ellipsis",
+            )
+        return table
+
     parts: list[RenderableType] = []
     for task in compared.tasks:
-        table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-        for number, heading in enumerate(
-            (task, "top-1", "95 %", "gap", "parameters", "GFLOPs", "memory", "time")
-        ):
-            table.add_column(Text(heading), justify="right" if number else "left")
+        table = table_of(task, "top-1", "95 %", "gap", "params", "GFLOPs", "memory", "time")
         for name in compared.ranked(task):
             of_task = compared.figures(name, task)
             table.add_row(
-                Text(f"  {name}"),
+                Text(name),
                 Text(wording.value("top1", of_task.get("top1")), style="bold"),
                 Text(wording.interval("top1", of_task), style="dim"),
                 _gap_cell(compared.gaps[name].get(task))[0],
                 *[told for told, _ in _cost_cells(compared, name)],
             )
-        parts.append(table)
-    told = [
-        f"{pair.task}: {pair.first} against {pair.second}: {100 * pair.difference:+.1f} points"
-        + (f" [{_points(pair.interval)}]" if pair.interval else "")
-        + f", p {pair.adjusted:.3f}: {verdict(pair)}"
-        for pair in compared.pairs
-    ]
+        pairs = table_of(task, "against", "points", "95 %", "p", "", names=2)
+        for pair in compared.pairs:
+            if pair.task == task:
+                pairs.add_row(
+                    Text(pair.first),
+                    Text(pair.second),
+                    f"{100 * pair.difference:+.1f}",
+                    Text(_points(pair.interval) if pair.interval else "", style="dim"),
+                    _p(pair.adjusted),
+                    Text(verdict(pair)),
+                )
+        parts += [Text(), table, Text(), pairs]
     clips = len(next(iter(compared.tables.values())))
     title = Text(f"{wording.split_name(compared.split)}, {clips:,} clips", style="bold")
-    return Group(title, *parts, Text("\n".join(told), style="dim"))
+    return Group(title, *parts, Text(), Text("\n".join(_caveats(compared)), style="dim"))

@@ -17,7 +17,10 @@ from mudra.models.counting import peak_memory
 from mudra.progress import Progress, silent
 from mudra.training.run_folder import RunFolder
 
-TURNS = 9
+TURNS = 9  # at the least
+MOST_TURNS = 200
+ENOUGH = 5.0  # seconds of turns, after which a median is steady enough on a machine that is not idle
+UNSTEADY = 1.5  # times the lower quartile is the upper one
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,19 @@ class Cost:
     Attributes:
         parameters: trainable ones. flops: of one forward pass. memory: bytes, as `models.counting.peak_memory` says.
         seconds: median of one forward pass on one clip; None where it was not measured.
+        quartiles: between which half of the passes took, where they were measured.
     """
 
     parameters: int
     flops: int
     memory: int
     seconds: float | None = None
+    quartiles: tuple[float, float] | None = None
+
+    @property
+    def unsteady(self) -> bool:
+        """Whether passes took so unlike times that the median says little."""
+        return self.quartiles is not None and self.quartiles[1] > UNSTEADY * self.quartiles[0]
 
 
 def costs(runs: Mapping[str, Path], *, latency: bool = True, progress: Progress = silent) -> dict[str, Cost]:
@@ -56,8 +66,10 @@ def costs(runs: Mapping[str, Path], *, latency: bool = True, progress: Progress 
         found[name] = Cost(count_parameters(ghost), flops(ghost, inputs), peak_memory(ghost, inputs))
         if latency:
             models[name] = _loaded(bundle, folder), _clip(inputs)
-    seconds = _in_turns(models, progress) if models else {}
-    return {name: replace(cost, seconds=seconds.get(name)) for name, cost in found.items()}
+    for name, taken in (_in_turns(models, progress) if models else {}).items():
+        low, median, high = statistics.quantiles(taken, n=4)
+        found[name] = replace(found[name], seconds=median, quartiles=(low, high))
+    return found
 
 
 def bundle_of(run: Path) -> Path | None:
@@ -81,14 +93,17 @@ def _clip(inputs: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
 @torch.inference_mode()
 def _in_turns(
     models: Mapping[str, tuple[nn.Module, dict[str, Tensor]]], progress: Progress
-) -> dict[str, float]:
-    """Median seconds of one forward pass of each, after one to warm up."""
+) -> dict[str, list[float]]:
+    """Seconds of forward passes of each, after one to warm up."""
     taken: dict[str, list[float]] = {name: [] for name in models}
-    for turn in range(TURNS + 1):
-        progress("timing the models", turn, TURNS + 1)
+    for turn in range(MOST_TURNS + 1):
+        spent = sum(map(sum, taken.values()))
+        if turn > TURNS and spent >= ENOUGH:
+            break
+        progress("timing the models", turn, MOST_TURNS + 1)
         for name, (model, clip) in models.items():
             begin = time.perf_counter()
             model(clip)
             if turn:
                 taken[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(each) for name, each in taken.items()}
+    return taken

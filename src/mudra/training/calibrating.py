@@ -9,19 +9,17 @@ from mudra import bundle as bundles
 from mudra.bundle import Bundle
 from mudra.calibration import Calibration
 from mudra.errors import DataError, ModelError
-from mudra.predictions import PredictionTable, TaskScores, read, summarise
+from mudra.predictions import PredictionTable, TaskScores, read, read_metrics
 from mudra.predictions.calibrating import (
     at_temperature,
     fit_temperature,
     fit_threshold,
-    table_at,
 )
 from mudra.progress import Say
-from mudra.training.judging import as_sealed, record, tell_rejected
+from mudra.training.judging import as_sealed, record, tell_calibrated
 from mudra.training.run_folder import RunFolder
-from mudra.types import SPLITS, UNLABELLED
+from mudra.types import SPLITS
 
-FIGURES = (("ece", ".1%"), ("loss", ".3f"))  # told before and after
 Wanted = tuple[Literal["share", "accuracy"], float]
 
 
@@ -52,7 +50,8 @@ def calibrate(run: RunFolder, wanted: Wanted | None = None, *, say: Say = print)
         )
     validation = read(place)
     _refuse_other_classes(validation, bundle, str(place))
-    _refuse_training_clips(validation, run)
+    _refuse_other_answers(run, str(place))
+    _refuse_seen_clips(validation, run)
     calibration = {
         task: _fit(scores, wanted, f"{place}, task {task!r}", task, say)
         for task, scores in validation.tasks.items()
@@ -61,7 +60,7 @@ def calibrate(run: RunFolder, wanted: Wanted | None = None, *, say: Say = print)
         bundle = replace(bundle, calibration=calibration)
         bundles.write_config(run.bundle, bundle)
         for split in SPLITS:
-            if run.predictions(split).is_file():
+            if run.predictions(split).is_file() and not _judged_otherwise(run, split):
                 _rewrite(run, split, bundle, say)
     return bundle
 
@@ -83,13 +82,8 @@ def _rewrite(run: RunFolder, split: str, bundle: Bundle, say: Say) -> None:
     saved = read(run.predictions(split))
     table = as_sealed(saved, bundle)
     record(run, split, table, lambda _line: None)
-    before, after = (summarise(each, split, resamples=0)["tasks"] for each in (table_at(saved, {}), table))
-    for task, scores in table.tasks.items():
-        if split != "train" and (scores.truth != UNLABELLED).any():
-            figures = [f"{before[task][name]:{form}} to {after[task][name]:{form}}" for name, form in FIGURES]
-            say(f"{split} {task}: calibration error {figures[0]}, loss {figures[1]}")
     if split != "train":
-        tell_rejected(table, split, bundle, say)
+        tell_calibrated(table, split, bundle, say)
 
 
 def _refuse_other_classes(table: PredictionTable, bundle: Bundle, place: str) -> None:
@@ -100,12 +94,33 @@ def _refuse_other_classes(table: PredictionTable, bundle: Bundle, place: str) ->
         )
 
 
-def _refuse_training_clips(validation: PredictionTable, run: RunFolder) -> None:
-    """A model is surer of the clips it learned from: a temperature of those says nothing of others."""
-    place = run.predictions("train")
-    both = set(validation.clips) & set(read(place).clips) if place.is_file() else set()
-    if both:
+def _refuse_seen_clips(validation: PredictionTable, run: RunFolder) -> None:
+    """A model is surer of the clips it learned from, and what is fitted on test clips cannot be judged by them."""
+    for split, seen in (("train", "were trained on"), ("test", "are test clips too")):
+        place = run.predictions(split)
+        both = set(validation.clips) & set(read(place).clips) if place.is_file() else set()
+        if both:
+            raise DataError(
+                f"{run.predictions('val')}: {len(both):,} of its clips {seen}, such as {min(both)!r}; expected "
+                "validation clips; judge those with `mudra evaluate --split val`."
+            )
+
+
+def _judged_otherwise(run: RunFolder, split: str) -> str:
+    """What else than the bundle's own answers a split's saved predictions are; "" where they are these."""
+    place = run.metrics(split)
+    judged = read_metrics(place).get("judged", {}) if place.is_file() else {}
+    return (
+        ", ".join(f"--{option} {value}" for option, value in judged.items())
+        if isinstance(judged, dict)
+        else ""
+    )
+
+
+def _refuse_other_answers(run: RunFolder, place: str) -> None:
+    """Other weights, or the mean of several looks, are sure in another way than the bundle."""
+    if otherwise := _judged_otherwise(run, "val"):
         raise DataError(
-            f"{run.predictions('val')}: {len(both):,} of its clips were trained on, such as {min(both)!r}; expected "
-            "validation clips; judge those with `mudra evaluate --split val`."
+            f"{place}: made with {otherwise}; expected the bundle's own answers. Make them again: "
+            f"mudra evaluate {run.path} --split val"
         )

@@ -230,6 +230,7 @@ def _part(runs: Mapping[str, Mapping[str, PredictionTable]], members: list[Membe
             if needed:
                 raise DataError(f"{split}: {problem}") from None
             notes.append(f"{split}: left out. {problem}")
+    notes += _leave_out_test_clips(splits, weights)
     if not any(split in splits for split in JUDGED):
         raise DataError(
             "ensemble: no split is predicted by all members; judge each on the same one with `mudra evaluate`."
@@ -241,6 +242,24 @@ def _part(runs: Mapping[str, Mapping[str, PredictionTable]], members: list[Membe
         )
     _refuse_seen_clips(runs, splits)
     return Part(splits, tuple(notes))
+
+
+def _leave_out_test_clips(splits: dict[str, Tables], weights: str) -> list[str]:
+    """Nothing is fitted or chosen on validation clips that are test clips too; told where there are some."""
+    val, test = (
+        {clip for table in splits.get(split, {}).values() for clip in table.clips}
+        for split in ("val", "test")
+    )
+    if not val & test:
+        return []
+    told = f"{len(val & test):,} of its clips are test clips too, such as {min(val & test)!r}"
+    if weights == "fit":
+        raise DataError(
+            f"--weights fit: val: {told}, and test is never fitted on; expected other clips. Split the data with "
+            "`mudra data split`, or use --weights mean."
+        )
+    del splits["val"]
+    return [f"val: left out. {told}."]
 
 
 def _with_files(given: Tables, members: list[Member], split: str) -> Tables:

@@ -29,6 +29,8 @@ from mudra.training.run_folder import RunFolder
 from mudra.training.sealing import bundle_of
 from mudra.types import SPLITS, UNLABELLED
 
+AS_THE_BUNDLE: Mapping[str, str] = {}
+
 
 def evaluate(
     run: RunFolder,
@@ -72,9 +74,9 @@ def evaluate(
         table = as_sealed(table, bundle)
     elif bundle.calibration:
         say(f"{checkpoint}: the bundle's calibration belongs to its own weights; these are judged without.")
-    record(out or run, split, table, say)
+    record(out or run, split, table, say, judged=_unlike_the_bundle(checkpoint, views))
     if checkpoint is None:
-        tell_rejected(table, split, bundle, say)
+        tell_calibrated(table, split, bundle, say)
     return table
 
 
@@ -125,14 +127,26 @@ def evaluator_for(
     )
 
 
-def record(run: RunFolder, split: str, table: PredictionTable, say: Say) -> None:
-    """Write a split's predictions and, where clips are labelled, its metrics."""
+def _unlike_the_bundle(checkpoint: str | None, views: Views) -> dict[str, str]:
+    """In what a judging differs from how the bundle answers a file: its weights, its looks."""
+    looks = {} if views == Views() else {"views": f"{views.clips}x{views.crops}"}
+    return ({} if checkpoint is None else {"checkpoint": checkpoint}) | looks
+
+
+def record(
+    run: RunFolder, split: str, table: PredictionTable, say: Say, judged: Mapping[str, str] = AS_THE_BUNDLE
+) -> None:
+    """Write a split's predictions and, where clips are labelled, its metrics.
+
+    Args:
+        judged: what else than the bundle's own answers these are; the metrics keep it, for no calibration is theirs.
+    """
     write(table, run.predictions(split))
     if all((scores.truth == UNLABELLED).all() for scores in table.tasks.values()):
         say(f"{split}: {len(table)} clips without labels; predictions written, nothing to judge them by.")
         return
     found = metrics.summarise(table, split)
-    metrics.write_metrics(run.metrics(split), found)
+    metrics.write_metrics(run.metrics(split), found | ({"judged": dict(judged)} if judged else {}))
     for name, part in {"": found, **found.get("subsets", {})}.items():
         for task, figures in metrics.tasks_of(part).items():
             if figures["top1"] is not None:
@@ -145,9 +159,22 @@ def as_sealed(table: PredictionTable, bundle: Bundle) -> PredictionTable:
     return table_at(table, {task: own.temperature for task, own in bundle.calibration.items()})
 
 
-def tell_rejected(table: PredictionTable, split: str, bundle: Bundle, say: Say) -> None:
-    """Say how many clips are believed at the bundle's thresholds, and how many of those are right."""
+def tell_calibrated(table: PredictionTable, split: str, bundle: Bundle, say: Say) -> None:
+    """Say what the bundle's temperatures change in the figures, how many clips are believed at its thresholds, and how
+    many of those are right.
+
+    Args:
+        table: as the bundle answers.
+    """
+    parts = (table_at(table, {}), table) if bundle.calibration else ()
+    figures = [metrics.summarise(part, split, resamples=0)["tasks"] for part in parts]
     for task, scores in table.tasks.items():
+        if task in bundle.calibration and (scores.truth != UNLABELLED).any():
+            error, loss = (
+                " to ".join(f"{each[task][name]:{form}}" for each in figures)
+                for name, form in (("ece", ".1%"), ("loss", ".3f"))
+            )
+            say(f"{split} {task}: calibration error {error}, loss {loss}")
         threshold = bundle.threshold(task)
         found = acceptance(scores, threshold) if threshold else None
         if found is not None:
