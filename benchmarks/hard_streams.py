@@ -1,7 +1,7 @@
 """How trained runs fare where a stream is missing or bad: the same test clips, altered before anything looks at them.
 
     python benchmarks/hard_streams.py missing RUN [RUN ...] [--data DATA]
-    python benchmarks/hard_streams.py skeletons RUN [RUN ...] [--data DATA]
+    python benchmarks/hard_streams.py skeletons RUN [RUN ...] [--data DATA] [--out DIR]
 
 `missing` takes each stream of a run away in turn from all test clips, which need clip.missing: allow. `skeletons` loses
 half of the joints at random and moves the others by 5 cm (Gaussian, each coordinate of each frame): once the same
@@ -10,7 +10,8 @@ the same clips; a run that has no points is judged as it is. Of several runs the
 well, and by how much the first has fewer errors than the best of the others.
 
 RUN is a run, or a run of folds: then each fold is judged on its own test clips, and they are counted together. DATA is
-what `mudra evaluate` takes; by default what the run was trained on.
+what `mudra evaluate` takes; by default what the run was trained on. With --out, what each run says is written into a
+folder of its own, DIR/NUMBER-RUN-HOW, which `mudra ensemble` takes for a run.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from mudra.clips.preprocessing import Preprocessing, Views
 from mudra.datasets.opening import open_data, with_classes
 from mudra.files import read_json
 from mudra.predictions import PredictionTable, pooled, summarise
-from mudra.training.judging import evaluator_for
+from mudra.training.judging import evaluator_for, record
 from mudra.training.ranks import Team
 from mudra.training.run_folder import RunFolder
 from mudra.types import Clip, Stream
@@ -161,6 +162,7 @@ def main() -> None:
     parser.add_argument("what", choices=["missing", "skeletons"])
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--data")
+    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if arguments.what == "missing":
         for run in arguments.runs:
@@ -177,9 +179,15 @@ def main() -> None:
             BadSkeletons, p, each_frame=True
         ),
     }
-    for name, alter in looks.items():
+    for how, (name, alter) in zip(("clean", "throughout", "in-frames"), looks.items(), strict=True):
         print(name)
-        tell_together(arguments.runs, [judged(run, arguments.data, alter) for run in arguments.runs])
+        tables = [judged(run, arguments.data, alter) for run in arguments.runs]
+        tell_together(arguments.runs, tables)
+        for number, (run, table) in enumerate(zip(arguments.runs, tables, strict=True), 1):
+            if arguments.out is not None:
+                record(
+                    RunFolder(arguments.out / f"{number}-{run.name}-{how}"), "test", table, lambda _line: None
+                )
 
 
 if __name__ == "__main__":
