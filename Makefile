@@ -5,7 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= mudra-demo
 
-.PHONY: demo test test-slow mutants bench clean
+STUDY ?= runs/study
+TWINS := resnet-mean resnet-lstm resnet-transformer r2plus1d efficientnet-lstm efficientnet-transformer regularised
+
+.PHONY: demo test test-slow mutants bench study clean
 
 demo: .venv/.installed        ## make clips, train, evaluate, report, recognise a file
 	$(BIN)/mudra demo --out $(OUT)
@@ -25,6 +28,11 @@ mutants: .venv/.developer     ## break each promise in turn: does a test notice?
 bench: .venv/.bench           ## the benchmarks that need no data of one's own; the others say what they take with --help
 	for name in reading segments augmentation points attention keypoint_transformer saving processes streaming tfrecords timesformer; do \
 	  $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+study: .venv/.developer       ## the EPIC-KITCHENS study in small, on puppets: six networks, a sweep, tasks that look at each other
+	for name in $(TWINS) cross-task; do $(BIN)/mudra train puppets-$$name --out $(STUDY)/$$name || exit 1; done
+	$(BIN)/mudra compare $(TWINS:%=$(STUDY)/%) --out $(STUDY)/compare.html
+	$(BIN)/mudra sweep puppets-phase2 --workers 2 --out $(STUDY)/phase2
 
 clean:                        ## remove the environment and the demo
 	rm -rf .venv mudra-demo
