@@ -467,8 +467,8 @@ def test_no_letter_of_a_name_ends_a_command(environment, line):
     """Whatever the output can write; a table used to end in a traceback. JSON escapes are JSON still."""
     name = json.dumps("летучая мышь")
     script = (
-        "import typer; from mudra import cli\n"
-        f"cli.app = lambda **_: (cli.show({name}), typer.echo({name}), cli.say({name}))\n"
+        "import typer; from mudra import cli; from mudra.cli import common\n"
+        f"cli.app = lambda **_: (common.show({name}), typer.echo({name}), common.say({name}))\n"
         "cli.main()"
     )
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
