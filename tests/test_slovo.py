@@ -31,7 +31,7 @@ from tests.video_files import write_video
 HEADER = "attachment_id\tuser_id\twidth\theight\tlength\ttext\ttrain\tbegin\tend"
 SIGNS = ["Ё", "летучая мышь", "левый", "правый"]
 CLASSES = [*SIGNS, NOTHING]
-SOURCE = Path(cli.__file__).parents[1]
+SOURCE = Path(__file__).parents[1] / "src"
 
 
 def row(name: str, person: str, text: str, train: object, begin: object = 30, end: object = 45) -> str:
