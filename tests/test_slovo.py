@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from mudra import cli
 from mudra import recipe as recipes
 from mudra.cli.common import show
 from mudra.clips.check import check
