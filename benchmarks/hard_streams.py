@@ -31,7 +31,7 @@ from mudra import bundle as bundles
 from mudra.clips.preprocessing import Preprocessing, Views
 from mudra.datasets.opening import open_data, with_classes
 from mudra.files import read_json
-from mudra.predictions import PredictionTable, pooled, summarise
+from mudra.predictions import PredictionTable, ensemble, pooled, summarise
 from mudra.training.judging import evaluator_for, record
 from mudra.training.ranks import Team
 from mudra.training.run_folder import RunFolder
@@ -121,17 +121,9 @@ def right(table: PredictionTable) -> NDArray[np.bool_]:
 
 
 def mean_of(tables: Sequence[PredictionTable]) -> PredictionTable:
-    """The mean of the probabilities, joined by clip."""
-    first = tables[0]
-    tasks = {}
-    for task, scores in first.tasks.items():
-        total = np.zeros_like(scores.log_probabilities, np.float64)
-        for table in tables:
-            row = {clip: number for number, clip in enumerate(table.clips)}
-            logs = table.tasks[task].log_probabilities[[row[clip] for clip in first.clips]]
-            total += np.exp(logs.astype(np.float64)) / len(tables)
-        tasks[task] = replace(scores, log_probabilities=np.log(total).astype(np.float32))
-    return replace(first, tasks=tasks)
+    """The mean of the probabilities, as `mudra ensemble` takes it."""
+    members = ensemble.joined({f"run {number}": table for number, table in enumerate(tables, 1)})
+    return ensemble.combined(members, ensemble.equal_weights(members), "probabilities")
 
 
 def fewer(tables: Sequence[PredictionTable]) -> str:
