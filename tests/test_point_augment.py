@@ -14,7 +14,7 @@ from mudra.clips.layouts import declare, find_layout, mirror_points
 from mudra.clips.loader import EvaluationClips, Place, TrainingClips
 from mudra.clips.manifest import read_manifest
 from mudra.clips.point_augment import alter, draw_points, moments
-from mudra.clips.point_faults import STRETCH
+from mudra.clips.point_faults import STRETCH, poorly_tracked
 from mudra.clips.point_shapes import drawn_bones, reshaped, with_bones
 from mudra.clips.points import moments_of, normalise, resample, seen
 from mudra.clips.preprocessing import Preprocessing, Views
@@ -324,6 +324,13 @@ def test_along_a_dropped_axis_nothing_moves_and_along_another_all_does() -> None
         assert (moves == moves[:1]).all()
         assert moves[0].any()
         np.testing.assert_allclose(np.nanmean(found, 0), np.nanmean(points, 0), atol=1e-5)
+
+
+def test_the_worst_of_skeletons_is_still_one() -> None:
+    """A joint or two may all be lost by chance; then the clip stays as it was."""
+    points = np.ones((4, 1, 3), np.float32)
+    how = PointAugment(poor=1.0, poor_lost=0.99, poor_noise=0.1)
+    assert all(seen(poorly_tracked(points, seed, how)).any() for seed in range(60))
 
 
 def test_a_share_of_the_clips_is_tracked_badly_and_the_others_are_as_they_were() -> None:
