@@ -185,6 +185,7 @@ def _train_one(
     trainer = build_trainer(recipe, manifest, bundle, run, session, None if place else init_from)
     if place is not None:
         trainer.restore(checkpoints.read(place))
+        team.gather(None)  # all have read it before the first, which leads, may write its step anew
         say(f"going on from step {trainer.counters.step}")
     with _told_in_status(run, team):
         if not resume:
