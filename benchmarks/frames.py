@@ -18,7 +18,6 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -29,6 +28,7 @@ from torch.nn import functional as F
 from mudra.models import count_parameters
 from mudra.models.frames import Frames, FramesSettings
 from mudra.training.hardware import processor_name
+from publishing import publish
 
 CLASSES = {"verb": 97, "noun": 300}
 TEMPORAL: dict[str, dict[str, Any]] = {
@@ -39,7 +39,6 @@ TEMPORAL: dict[str, dict[str, Any]] = {
         "temporal": "multiscale", "width": 256, "depth": 1, "branches": "crossed",
     },
 }  # fmt: skip
-RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass
@@ -172,11 +171,7 @@ def main() -> None:
                 *table(everything, args.clips * args.frames),
                 "",
             ]
-            print("\n".join(lines), flush=True)
-            if args.out:
-                RESULTS.mkdir(exist_ok=True)
-                with (RESULTS / args.out).open("a") as file:
-                    file.write("\n".join(lines) + "\n")
+            publish(lines, args.out)
 
 
 if __name__ == "__main__":

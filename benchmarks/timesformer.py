@@ -25,7 +25,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 import transformers
@@ -37,11 +36,11 @@ from mudra.models.retention import RetentionSettings
 from mudra.models.timesformer import TimeSformer, TimeSformerSettings
 from mudra.models.timesformer_weights import from_transformers_state
 from mudra.training.hardware import processor_name
+from publishing import publish
 
 SIZES = {"base": (768, 12, 12), "small": (384, 8, 6)}  # width, depth, heads
 CLASSES = 400
 PRECISIONS = ("fp32", "medium", "bf16")
-RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass
@@ -254,11 +253,7 @@ def main() -> None:
         compare_outputs(everything, video)
         measure(everything, video, args.repeats)
         lines = [*describe(args, frames), *table(everything, args.batch, args.device), ""]
-        print("\n".join(lines), flush=True)
-        if args.out:
-            RESULTS.mkdir(exist_ok=True)
-            with (RESULTS / args.out).open("a") as file:
-                file.write("\n".join(lines) + "\n")
+        publish(lines, args.out)
 
 
 if __name__ == "__main__":

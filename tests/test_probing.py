@@ -22,7 +22,7 @@ from mudra.training.judging import evaluate
 from mudra.training.loop import Trainer
 from mudra.training.run_folder import RunFolder
 from tests.teams import together
-from tests.tiny import CLASSES, SIDE, tiny_recipe, write_bars
+from tests.tiny import CLASSES, SIDE, cut_before, tiny_recipe, write_bars
 from tests.tiny import train_tiny as run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -194,17 +194,8 @@ def test_a_probe_that_was_cut_goes_on_to_the_same_bits(
     """With the cache and without: each look is the same whoever asks for it."""
     recipe = probe(published, train={"epochs": 3, "save_every": 2, "ema": 0.9})
     whole = bits(run(recipe, bars, tmp_path / "whole"))
-    real = Trainer.step
-
-    def cut(self: Any, parts: Any, rate: float) -> Any:
-        if self.counters.step == stop_after:
-            raise KeyboardInterrupt
-        return real(self, parts, rate)
-
-    monkeypatch.setattr(Trainer, "step", cut)
-    with pytest.raises(KeyboardInterrupt):
+    with cut_before(monkeypatch, stop_after):
         run(recipe, bars, tmp_path / "cut")
-    monkeypatch.setattr(Trainer, "step", real)
     if not kept:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
     assert bits(run(recipe, bars, tmp_path / "cut", resume=True)) == whole

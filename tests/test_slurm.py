@@ -157,6 +157,17 @@ def test_a_preempted_job_goes_on_when_the_other_is_over(cluster, bars, tmp_path,
     assert same_bits(run, whole_run(bars, tmp_path / "whole", train=LONG))
 
 
+def trained_by_two(recipe, bars, out):
+    """The run of two processes that nobody interrupted."""
+
+    def work():
+        torch.set_num_threads(1)
+        train_tiny(recipe, bars, out)
+
+    assert [outcome.code for outcome in together(2, work)] == [0, 0]
+    return RunFolder(out)
+
+
 @pytest.mark.slow
 def test_two_processes_that_srun_starts_train_one_model(cluster, bars, tmp_path, recipe):
     run = RunFolder(tmp_path / "run")
@@ -169,13 +180,7 @@ def test_two_processes_that_srun_starts_train_one_model(cluster, bars, tmp_path,
     wait_for(run, job, "done")
     assert "2 processes (cpu)" in (run.path / "slurm" / f"{job}_0_log.out").read_text()
     tiny = tiny_recipe(train={**LONG, "epochs": 40})
-
-    def work():
-        torch.set_num_threads(1)
-        train_tiny(tiny, bars, tmp_path / "whole")
-
-    assert [outcome.code for outcome in together(2, work)] == [0, 0]
-    assert same_bits(run, RunFolder(tmp_path / "whole"))
+    assert same_bits(run, trained_by_two(tiny, bars, tmp_path / "whole"))
 
 
 @pytest.mark.slow
@@ -236,13 +241,7 @@ def test_the_guides_script_trains_with_srun_and_queues_itself_again(cluster, bar
     assert facts_of(job)["Restarts"] == "1"
     assert "2 processes (cpu)" in (tmp_path / "script-1.log").read_text()
     before = tiny_recipe(train={**LONG, "epochs": 40})
-
-    def work():
-        torch.set_num_threads(1)
-        train_tiny(before, bars, tmp_path / "whole")
-
-    assert [outcome.code for outcome in together(2, work)] == [0, 0]
-    assert same_bits(run, RunFolder(tmp_path / "whole"))
+    assert same_bits(run, trained_by_two(before, bars, tmp_path / "whole"))
 
 
 @pytest.mark.slow

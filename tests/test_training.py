@@ -20,7 +20,7 @@ from mudra.training.judging import evaluate
 from mudra.training.loop import Trainer
 from mudra.training.run_folder import RunFolder
 from mudra.training.step import Stepper
-from tests.tiny import CLASSES, bar, tiny_recipe, write_bars
+from tests.tiny import CLASSES, bar, cut_before, tiny_recipe, write_bars
 from tests.tiny import train_tiny as run
 
 
@@ -104,17 +104,8 @@ def test_a_training_that_was_cut_goes_on_to_the_same_bits(bars, tmp_path, monkey
         train={"save_every": 1, "ema": 0.9, "accumulate": 2, "batch": 4},
     )
     whole = run(recipe, bars, tmp_path / "whole")
-    real = Trainer.step
-
-    def cut(self, parts, rate):
-        if self.counters.step == stop_after:
-            raise KeyboardInterrupt
-        return real(self, parts, rate)
-
-    monkeypatch.setattr(Trainer, "step", cut)
-    with pytest.raises(KeyboardInterrupt):
+    with cut_before(monkeypatch, stop_after):
         run(recipe, bars, tmp_path / "cut")
-    monkeypatch.setattr(Trainer, "step", real)
     resumed = run(recipe, bars, tmp_path / "cut", resume=True)
     assert weights(resumed) == weights(whole)
     assert steps_of(resumed) == steps_of(whole)

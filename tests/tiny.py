@@ -1,13 +1,17 @@
 """A tiny data set and recipe that train in a second: bars that move left or right."""
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from mudra import recipe as recipes
 from mudra.recipe import Recipe
+from mudra.training.loop import Trainer
 from mudra.training.run_folder import RunFolder
 from mudra.training.train import train
 
@@ -22,6 +26,22 @@ MODEL = {
     "stem": "conv",
     "frame_differences": True,
 }
+
+
+@contextmanager
+def cut_before(monkeypatch: pytest.MonkeyPatch, step: int) -> Iterator[None]:
+    """What trains in this block is cut as by Ctrl-C when so many steps are done."""
+    real = Trainer.step
+
+    def cut(self: Any, parts: Any, rate: float) -> Any:
+        if self.counters.step == step:
+            raise KeyboardInterrupt
+        return real(self, parts, rate)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "step", cut)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 def write_bars(
