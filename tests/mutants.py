@@ -602,8 +602,7 @@ MUTANTS = [
            "    _speak_all_letters()\n    arguments", "    arguments", SLOVO, "letter"),
     # ensembles and calibration
     Mutant("ensemble: members are joined by row", ENSEMBLE,
-           "table.take(sorted(range(len(table)), key=table.clips.__getitem__))", "table", ENSEMBLES,
-           "permuting or shuffled"),
+           "by_id = in_one_order(tables)", "by_id = dict(tables)", ENSEMBLES, "permuting or shuffled"),
     Mutant("ensemble: weights are fitted on test", JOINING,
            'fitted_weights(part.splits["val"], of)', 'fitted_weights(part.splits["test"], of)', ENSEMBLES, "never_see"),
     Mutant("ensemble: a member trained on the judged clips is let in", JOINING,

@@ -44,6 +44,7 @@ from mudra.models.layers import (
 )
 from mudra.models.positions import resize_space, resize_time
 from mudra.models.retention import Retention, RetentionSettings, RetentionState
+from mudra.models.shapes import require_pictures
 from mudra.models.stems import ConvolutionStem, LinearStem, with_differences
 from mudra.settings import Settings
 
@@ -501,13 +502,8 @@ def clip_shape(inputs: Mapping[str, tuple[int, ...]], patch: int) -> tuple[int, 
 
 def require_video(video_BTCHW: Tensor, channels: int, patch: int) -> None:
     """Raise ModelError where a batch is not [B, T, channels, H, W] of whole patches."""
-    shape = tuple(video_BTCHW.shape)
-    if len(shape) != 5 or shape[2] != channels or 0 in shape:
-        raise ModelError(
-            f"model timesformer, video: found a batch of shape {shape}; expected [clips, frames, {channels}, "
-            "height, width]; put single clips in a batch of one and channels before height"
-        )
-    require_patches_fill(shape[3], shape[4], patch)
+    require_pictures(video_BTCHW, channels, "timesformer, video")
+    require_patches_fill(video_BTCHW.shape[3], video_BTCHW.shape[4], patch)
 
 
 def require_patches_fill(height: int, width: int, patch: int) -> None:

@@ -19,6 +19,20 @@ def aligned(tables: Mapping[str, PredictionTable]) -> dict[str, PredictionTable]
     Raises:
         DataError: the clips, the tasks, the classes, the truth or the groups of one are not those of the first.
     """
+    by_id = in_one_order(tables)
+    first, *others = by_id.items()
+    for other in others:
+        require_same_classes(first, other)
+        require_same_truth(first, other)
+    return by_id
+
+
+def in_one_order(tables: Mapping[str, PredictionTable]) -> dict[str, PredictionTable]:
+    """The tables with their rows sorted by clip id, whatever their tasks are.
+
+    Raises:
+        DataError: the clips of one are not those of the first.
+    """
     by_id = {
         name: table.take(sorted(range(len(table)), key=table.clips.__getitem__))
         for name, table in tables.items()
@@ -26,8 +40,6 @@ def aligned(tables: Mapping[str, PredictionTable]) -> dict[str, PredictionTable]
     first, *others = by_id.items()
     for other in others:
         require_same_clips(first, other)
-        require_same_classes(first, other)
-        require_same_truth(first, other)
     return by_id
 
 

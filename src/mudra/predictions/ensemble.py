@@ -19,7 +19,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from mudra.errors import DataError
-from mudra.predictions.alignment import aligned, require_same_clips
+from mudra.predictions.alignment import aligned, in_one_order
 from mudra.predictions.answers import Floats, grade
 from mudra.predictions.scores import PredictionTable, TaskScores
 from mudra.types import UNLABELLED
@@ -45,13 +45,7 @@ def joined(tables: Tables) -> dict[str, PredictionTable]:
     Raises:
         DataError: clips are missing in one, or a task's classes or truth are not the same in all that have it.
     """
-    by_id = {
-        name: table.take(sorted(range(len(table)), key=table.clips.__getitem__))
-        for name, table in tables.items()
-    }
-    first, *others = by_id.items()
-    for other in others:
-        require_same_clips(first, other)
+    by_id = in_one_order(tables)
     for task in tasks_of(by_id):
         aligned({name: only(table, [task]) for name, table in by_id.items() if task in table.tasks})
     return by_id

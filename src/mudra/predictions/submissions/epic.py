@@ -104,14 +104,11 @@ class Epic:
 
     def check_classes(self, tasks: Mapping[str, Sequence[str]]) -> None:
         """Refuse a model whose verbs and nouns are not those of the release, in their order."""
+        expected = (
+            "of EPIC-KITCHENS-100 in their order. Submit a model that was trained on epic100 with both tasks."
+        )
         for task in TASKS:
-            official, found = self.release.classes[task], tasks.get(task, ())
-            if not official.are(found):
-                told = f"{len(found)} classes of {task}" if found else f"no task {task!r}"
-                raise DataError(
-                    f"submission epic: found {told}; expected the {official.count} of EPIC-KITCHENS-100 in their "
-                    "order. Submit a model that was trained on epic100 with both tasks."
-                )
+            self.release.classes[task].require(tasks, task, "epic", expected)
 
     def write(self, table: PredictionTable, split: str, folder: Path) -> Path:
         """Write `epic-<split>.zip`. Equal predictions give equal bytes."""

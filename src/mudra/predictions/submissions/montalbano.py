@@ -39,13 +39,8 @@ class Montalbano:
 
     def check_classes(self, tasks: Mapping[str, Sequence[str]]) -> None:
         """Refuse a model whose classes are not the 20 gestures, in their order."""
-        found = tasks.get(TASK, ())
-        if not CLASSES.are(found):
-            told = f"{len(found)} classes of {TASK}" if found else f"no task {TASK!r}"
-            raise DataError(
-                f"submission montalbano: found {told}; expected the {CLASSES.count} gestures in their order. Submit a "
-                "model that was trained on montalbano."
-            )
+        expected = "gestures in their order. Submit a model that was trained on montalbano."
+        CLASSES.require(tasks, TASK, "montalbano", expected)
 
     def write(self, table: PredictionTable, split: str, folder: Path) -> Path:
         """Write `montalbano-test.csv`. Equal predictions give equal bytes."""

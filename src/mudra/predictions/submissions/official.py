@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mudra.errors import DataError
 from mudra.predictions.scores import hash_classes
 
 
@@ -17,3 +18,16 @@ class Names:
 
     def are(self, names: Sequence[str]) -> bool:
         return len(names) == self.count and hash_classes(names) == self.sha256
+
+    def require(self, tasks: Mapping[str, Sequence[str]], task: str, challenge: str, expected: str) -> None:
+        """Refuse a model whose classes of a task are not these, in their order.
+
+        Args:
+            expected: what they are, and what to do.
+        Raises:
+            DataError: they are not.
+        """
+        found = tasks.get(task, ())
+        if not self.are(found):
+            told = f"{len(found)} classes of {task}" if found else f"no task {task!r}"
+            raise DataError(f"submission {challenge}: found {told}; expected the {self.count} {expected}")
