@@ -48,7 +48,7 @@ def write_comparison(compared: Compared, out: Path) -> None:
         brand="mudra comparison",
         title=markup.text(f"{len(compared.runs)} runs"),
         lead=_lead(compared),
-        notes=_notes(compared),
+        notes=markup.notes(_caveats(compared), "What this page lacks"),
         nav=sections.contents_list(entries),
         body="\n".join(body),
         script="sorting.js",
@@ -96,14 +96,6 @@ def _lead(compared: Compared) -> str:
             f"<strong>{wording.percent(top1)}</strong>; {told}.</p>"
         )
     return "".join(sentences) or "<p>No class of these clips is known: nothing can be judged.</p>"
-
-
-def _notes(compared: Compared) -> str:
-    items = _caveats(compared)
-    if not items:
-        return ""
-    told = "".join(f"<li>{markup.text(item)}</li>" for item in items)
-    return f'<aside class="notes" aria-label="What this page lacks"><ul>{told}</ul></aside>'
 
 
 def _caveats(compared: Compared) -> list[str]:

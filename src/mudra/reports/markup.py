@@ -67,6 +67,22 @@ def ruler(value: float, interval: Sequence[float] | None, baseline: float | None
     return f'<div class="ruler" role="img" aria-label="{text(label)}">{"".join(parts)}</div>'
 
 
+def facts(told: Iterable[tuple[str, object]]) -> str:
+    """What a page is about, in a few words each; "" of nothing."""
+    items = "".join(f"<div><dt>{text(key)}</dt><dd>{text(what)}</dd></div>" for key, what in told)
+    return f'<dl class="facts">{items}</dl>' if items else ""
+
+
+def notes(lines: Iterable[str], label: str) -> str:
+    """What a reader must not overlook; "" of nothing.
+
+    Args:
+        label: for screen readers.
+    """
+    items = "".join(f"<li>{text(line)}</li>" for line in lines)
+    return f'<aside class="notes" aria-label="{text(label)}"><ul>{items}</ul></aside>' if items else ""
+
+
 def figure(svg: str, caption: str = "", wide: bool = False) -> str:
     """A drawing with its caption; a wide one scrolls sideways on a small screen."""
     below = f"<figcaption>{caption}</figcaption>" if caption else ""

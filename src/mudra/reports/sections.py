@@ -60,18 +60,12 @@ def facts(contents: RunContents) -> str:
             found += [(f"{task} {what}", f"{number:.3f}")] if isinstance(number, float | int) else []
     if config.get("split_hash"):
         found.append(("split", str(config["split_hash"])[:12]))
-    items = "".join(
-        f"<div><dt>{markup.text(key)}</dt><dd>{markup.text(what)}</dd></div>" for key, what in found
-    )
-    return f'<dl class="facts">{items}</dl>' if items else ""
+    return markup.facts(found)
 
 
 def notes(contents: RunContents) -> str:
     """What is missing, told where it cannot be overlooked."""
-    if not contents.notes:
-        return ""
-    items = "".join(f"<li>{markup.text(note)}</li>" for note in contents.notes)
-    return f'<aside class="notes" aria-label="What this report lacks"><ul>{items}</ul></aside>'
+    return markup.notes(contents.notes, "What this report lacks")
 
 
 def headline(contents: RunContents) -> str:

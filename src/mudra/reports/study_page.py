@@ -150,18 +150,14 @@ def _facts(found: Standing) -> str:
         told["sampler"] = f"{study.sampler}, seed {study.seed}"
     if study.pruner:
         told["pruner"] = study.pruner.kind
-    pairs = "".join(
-        f"<div><dt>{name}</dt><dd>{markup.text(value)}</dd></div>" for name, value in told.items()
-    )
-    return f'<dl class="facts">{pairs}</dl>'
+    return markup.facts(told.items())
 
 
 def _notes(found: Standing) -> str:
     lines = [f"Trial {row.number} failed: {row.reason}" for row in found.rows if row.state == "failed"]
     if not found.finished:
         lines.append("The study is not finished; the same command goes on with it.")
-    items = "".join(f"<li>{markup.text(line)}</li>" for line in lines)
-    return f'<div class="notes"><ul>{items}</ul></div>' if items else ""
+    return markup.notes(lines, "What this study lacks")
 
 
 def _trials(found: Standing, out: Path) -> str:
@@ -234,5 +230,4 @@ def _pictures(found: Standing, figure_class: Any) -> list[tuple[str, str, str, s
 def _how(found: Standing) -> str:
     from mudra.recipe import write_yaml
 
-    tree = {name: value for name, value in found.plan.tree().items() if value not in (None, [], {})}
-    return f'<section id="study"><h2>Study</h2>{markup.recipe(write_yaml(tree))}</section>'
+    return f'<section id="study"><h2>Study</h2>{markup.recipe(write_yaml(found.plan.said()))}</section>'

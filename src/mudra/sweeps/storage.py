@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 NUMBER, REASON, FIGURES = "mudra:number", "mudra:reason", "mudra:figures"
-STUDY, NAME = "mudra:study", "mudra:name"
+STUDY = "mudra:study"
 
 
 @dataclass(frozen=True)

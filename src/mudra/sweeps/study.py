@@ -203,6 +203,10 @@ class Plan:
         """The study as plain values: enough to see whether it is another one."""
         return self.study.model_dump(mode="json")
 
+    def said(self) -> dict[str, Any]:
+        """The same without what it leaves out."""
+        return {name: value for name, value in self.tree().items() if value not in (None, [], {})}
+
 
 def load(name: str | Path) -> Plan:
     """Read a study by its name among those that come with mudra, or by its file; its trials are looked at, too.

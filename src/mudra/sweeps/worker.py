@@ -24,7 +24,7 @@ from mudra.errors import (
     RecipeError,
     StoppedError,
 )
-from mudra.files import replace_file
+from mudra.files import replace_file, told_as_output_error
 from mudra.predictions import read_metrics, tasks_of
 from mudra.progress import Progress, Say, silent
 from mudra.recipe import Recipe, write_yaml
@@ -78,21 +78,16 @@ class Sweep:
             RecipeError: another study began in this folder.
             OutputError: the folder or the database cannot be written.
         """
-        tree = {name: value for name, value in self.plan.tree().items() if value not in (None, [], {})}
-        text = f"# The study {self.plan.name}. Go on with it: mudra sweep FILE --out FOLDER\n" + write_yaml(
-            tree
-        )
+        heading = f"# The study {self.plan.name}. Go on with it: mudra sweep FILE --out FOLDER\n"
         database = Database(self.storage or of_folder(made(self.out)))
         trials = Trials(self.plan, database, self.name, self.plan.recipe(_first(self.plan)).train.epochs)
         if not (self.out / "study.yaml").is_file():
-            replace_file(self.out / "study.yaml", text.encode())
+            replace_file(self.out / "study.yaml", (heading + write_yaml(self.plan.said())).encode())
         return database, trials
 
 
 def made(folder: Path) -> Path:
     """The folder, which is there afterwards."""
-    from mudra.files import told_as_output_error
-
     with told_as_output_error(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -248,13 +243,6 @@ def figure_of_epoch(rank: str, judged: Judged) -> float:
     if figure == "top1" and task in judged.top1:
         return judged.top1[task]
     return judged.score
-
-
-def epoch_figure(plan: Plan, tasks: list[str]) -> str:
-    """The name of what `figure_of_epoch` gives."""
-    task, _, figure = plan.study.rank.rpartition("/")
-    known = (figure == "loss" and not task) or (figure == "top1" and task in tasks)
-    return plan.study.rank if known else "top1"
 
 
 def figure_of_run(rank: str, metrics: Any, task_weights: Any, place: Path) -> float:
