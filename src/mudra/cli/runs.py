@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from mudra.recipe import Recipe
-
 from mudra.cli.common import DataOption, RecipeName, RunPath, report_of, say, show
 from mudra.errors import UsageError
 from mudra.progress import Screen
+
+if TYPE_CHECKING:
+    from mudra.recipe import Recipe
 
 SlurmOption = Annotated[
     list[str] | None,

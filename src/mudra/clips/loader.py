@@ -246,7 +246,10 @@ class Batches:
                     if "timed out" in str(problem) and self._watch.hung(self._limit) is None:
                         continue  # many clips are read slowly; none of them too slowly
                     raise
-                except (EOFError, OSError) as problem:  # a batch is fetched from the process that made it
+                except (
+                    EOFError,
+                    ConnectionError,
+                ) as problem:  # a batch is fetched from the process that made it
                     raise RuntimeError(f"DataLoader: it took a batch with it, {problem!r}") from None
             yield batch
 

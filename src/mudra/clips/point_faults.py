@@ -14,15 +14,7 @@ from mudra.clips.layouts import PointLayout
 from mudra.clips.points import Points, seen
 from mudra.sections import PointAugment
 
-BURST, OUTLIERS, HANDS, AXES, LOST, SPAN, POOR = (
-    11,
-    12,
-    13,
-    14,
-    15,
-    16,
-    17,
-)  # whose numbers come from which generator
+BURST, OUTLIERS, HANDS, AXES, LOST, SPAN, POOR = range(11, 18)  # whose numbers come from which generator
 STRETCH = 0.25  # share of the clip that a fault lasts, at most
 JUMP = 0.2  # body units: half of the outliers jump by less along each axis
 FARTHEST = 10.0  # body units, as far as evaluation lets a point be

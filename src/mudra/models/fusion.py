@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -186,10 +187,9 @@ class Fusion(nn.Module):
         self.over = (
             OverStreams(widths[0], settings.heads, settings.dropout) if settings.fuse == "attention" else None
         )
-        self.along = along(settings, widths[0] if self.over is not None else sum(widths))
-        self.feature_width = widths[0] if self.over is not None else sum(widths)
-        if self.along is not None:
-            self.feature_width = self.along.width
+        together = widths[0] if self.over is not None else sum(widths)
+        self.along = along(settings, together)
+        self.feature_width = together if self.along is None else self.along.width
         self.heads = TaskHeads(self.feature_width, classes, settings.head_dropout)
         self.trunk_heads = nn.ModuleDict(
             {name: TaskHeads(width, classes) for name, width in zip(self.names, widths, strict=True)}
@@ -260,14 +260,19 @@ class Fusion(nn.Module):
         """One of the trunks, a model without its classifiers."""
         return self.trunks[name]
 
-    def layer_of(self, name: str) -> int:
-        """The depth of a parameter: the last layers of all trunks are equally deep, all that is new comes after."""
-        tops = {
+    @cached_property
+    def tops(self) -> dict[str, int]:
+        """The depth of each trunk's last layer."""
+        return {
             trunk: max(
                 int(self.trunk(trunk).layer_of(own)) for own, _ in self.trunk(trunk).named_parameters()
             )
             for trunk in self.names
         }
+
+    def layer_of(self, name: str) -> int:
+        """The depth of a parameter: the last layers of all trunks are equally deep, all that is new comes after."""
+        tops = self.tops
         top = max(tops.values())
         part, _, rest = name.partition(".")
         if part != "trunks":

@@ -291,16 +291,17 @@ def build_trainer(
         if recipe.train.probe:
             refuse_fresh_layers(anew, init_from)
     validation = manifest.split("val")
-    evaluator = evaluator_for(recipe, validation, bundle.preprocessing, team) if len(validation) else None
     probing: Probing | None = None
     looked_at: Clips = clips
+    seen: Clips | None = None
     if recipe.train.probe:
         freeze_all_but_classifiers(model)
         probing = Probing(recipe, model, bundle, team)
         looked_at = probing.training(clips)
-        if evaluator is not None:
-            seen = probing.evaluation(validation)
-            evaluator = evaluator_for(recipe, validation, bundle.preprocessing, team, looked_at=seen)
+        seen = probing.evaluation(validation) if len(validation) else None
+    evaluator = None
+    if len(validation):
+        evaluator = evaluator_for(recipe, validation, bundle.preprocessing, team, looked_at=seen)
     where = team.device.type if team.size == 1 else f"{team.size} processes ({team.device.type})"
     say(
         f"{recipe.name}: {parameters_of(model)}, {len(clips.manifest)} training clips, "
