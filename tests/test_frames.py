@@ -12,7 +12,7 @@ from mudra.models import count_parameters
 from mudra.models.cross_task import BranchLayer, TaskBranches
 from mudra.models.frames import Frames, FramesSettings
 from mudra.models.freezing import moving_statistics
-from mudra.models.temporal import Transformer
+from mudra.models.temporal import LSTM, Transformer
 from mudra.reports.catalogue import counts
 from mudra.sections import OptimSettings
 from mudra.training.optimisers import build_optimiser, lr_scales
@@ -170,6 +170,38 @@ def test_only_the_mean_does_not_mind_the_order(temporal):
 def test_a_clip_may_have_another_length(temporal, positions):
     model = network(temporal=temporal, positions=positions, branches="crossed").eval()
     assert model({"video": clips(frames=9)})["noun"].isfinite().all()
+
+
+def test_an_lstm_is_added_to_what_it_looks_at():
+    model = LSTM(8, 2, 0.0)
+    for weight in model.parameters():
+        torch.nn.init.zeros_(weight)
+    x = torch.randn(2, 5, 8)
+    torch.testing.assert_close(model(x), x)
+
+
+@pytest.mark.parametrize("branches", ["separate", "crossed"])
+def test_layers_start_quiet(branches):
+    """At the start the layers below are heard through those above: each branch of a layer adds a tenth of its own."""
+    model = network(temporal="transformer", branches=branches)
+    lasts = {
+        name: weight
+        for name, weight in model.named_parameters()
+        if name.endswith(("projection.weight", "mlp.down.weight")) and not name.startswith("backbone.")
+    }
+    assert len(lasts) == 2 + 2 * (2 + (branches == "crossed"))
+    for name, weight in lasts.items():
+        assert 0 < weight.std() < 0.3 / weight.shape[1] ** 0.5, name
+
+
+@pytest.mark.parametrize("temporal", ["lstm", "transformer", "multiscale"])
+def test_frames_are_heard_alike_however_loud_they_are(temporal):
+    model = network(temporal=temporal).eval()
+    answer = model({"video": clips()})["verb"]
+    with torch.no_grad():
+        model.project.weight.mul_(50)
+        model.project.bias.mul_(50)
+    torch.testing.assert_close(model({"video": clips()})["verb"], answer, rtol=0.05, atol=0.01)
 
 
 def test_an_odd_width_of_heads_is_refused_before_it_fails():

@@ -437,6 +437,20 @@ def test_things_follow_the_verb_as_often_as_asked() -> None:
     assert len({(row.gesture.verb, row.noun) for row in free}) == 4 * len(NOUNS)
 
 
+def test_things_are_as_large_as_asked() -> None:
+    """Nothing else of a clip changes; what a thing covers grows with the square of its size."""
+    covered = {}
+    for scale in (0.25, 1.0, 2.0):
+        settings = Puppets(clips=40, groups=8, size=96, thing_scale=scale)
+        rows = [row for row in plans(settings) if not row.held][:6]
+        covered[scale] = np.stack([draw_clip(settings, row.number).video[0].astype(int) for row in rows])
+        assert [replace(row, thing_scale=1.0) for row in rows] == [
+            row for row in plans(Puppets(clips=40, groups=8, size=96)) if not row.held
+        ][:6]
+    small, large = ((np.abs(covered[s] - covered[0.25]).max(-1) > 40).sum() for s in (1.0, 2.0))
+    assert large > 2 * small > 100
+
+
 def test_difficulty_spreads_the_cameras() -> None:
     def spread(difficulty: float) -> float:
         rows = plans(Puppets(clips=40, groups=40, difficulty=difficulty))

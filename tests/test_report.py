@@ -34,6 +34,7 @@ from mudra.predictions import (
 )
 from mudra.reports import charts, curves, markup, summary, write_report
 from mudra.reports.clip_page import strip_markup
+from mudra.reports.contents import read_run
 from mudra.reports.palette import COLOURS
 from mudra.reports.strips import Cell, Strip
 from mudra.types import UNLABELLED
@@ -407,6 +408,24 @@ def test_a_log_without_rows_or_columns_is_refused(content: str, tmp_path: Path) 
     (tmp_path / "log.csv").write_text(content)
     with pytest.raises(DataError, match=r"log\.csv: found no column or row"):
         curves.read_log(tmp_path / "log.csv")
+
+
+def test_the_curves_of_a_cross_validation_are_the_means_of_its_folds(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for number, rows in enumerate(("10,train,4,\n20,train,2,\n20,val,3,0.5\n", "12,train,2,\n"), 1):
+        fold = tmp_path / "run" / f"fold-{number:02d}"
+        fold.mkdir()
+        (fold / "log.csv").write_text("step,split,loss,label/top1\n" + rows)
+    log = read_run(tmp_path / "run").log
+    assert log is not None
+    assert [curve.tolist() for curve in log.curve("train", "loss")] == [[11.0], [3.0]]
+    assert log.curve("val", "loss")[0].size == 0  # not all folds have it
+
+    (tmp_path / "run" / "fold-02" / "log.csv").write_text("")  # a fold that broke is left out, and told
+    contents = read_run(tmp_path / "run")
+    assert contents.log is not None
+    assert contents.log.curve("val", "label/top1")[1].tolist() == [0.5]
+    assert "fold-02" in contents.notes[0]
 
 
 def test_a_long_log_is_thinned_to_what_can_be_seen(tmp_path: Path) -> None:

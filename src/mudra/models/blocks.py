@@ -118,6 +118,21 @@ class CrossAttention(nn.Module):
         return self.dropout(self.projection(answer)) * any_G11
 
 
+def start_quiet(module: nn.Module) -> None:
+    """A layer's branches start at a tenth, so that the layers below are heard from the first step on.
+
+    Source: mudra, after the branches that start at 0 (Bachlechner et al. 2020, arXiv:2003.04887); at a tenth, queries
+    and keys have a gradient from the start.
+    """
+    lasts = {
+        Block: ("time.projection", "mlp.down"),
+        CrossAttention: ("projection",),
+    }
+    for name in lasts.get(type(module), ()):
+        with torch.no_grad():
+            module.get_parameter(f"{name}.weight").mul_(0.1)
+
+
 def normalisation(width: int, kind: Literal["layer", "rms"]) -> nn.Module:
     """The norm before a branch."""
     return nn.LayerNorm(width) if kind == "layer" else RMSNorm(width, eps=1e-5)

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from mudra.models.blocks import Block, CrossAttention
+from mudra.models.blocks import Block, CrossAttention, start_quiet
 from mudra.models.layers import DropPath, Phases, TaskHeads, start_scaled
 
 
@@ -79,6 +79,7 @@ class TaskBranches(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(tasks))
         self.apply(start_scaled)
+        self.apply(start_quiet)
 
     def forward(self, x_BTD: Tensor, phases: Phases | None = None) -> Tensor:
         branches = [entry(x_BTD) for entry in self.entries]

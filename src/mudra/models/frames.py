@@ -48,8 +48,8 @@ class FramesSettings(Settings):
     backbone: timm's name of an image network, such as resnet50 or efficientnet_b3.
     frozen_stages: so many of its stages, from the first on, do not train; the stem is a stage. Their batch norms keep
         their statistics, too.
-    temporal: see the top of this file. width, depth, heads: of what looks along time; a linear layer brings a frame's
-        features to the width. The mean of the frames takes them as they are.
+    temporal: see the top of this file. width, depth, heads: of what looks along time; a linear layer and a norm bring
+        a frame's features to the width. The mean of the frames takes them as they are.
     windows: lengths in frames for `multiscale`; `depth` layers each. A window longer than the clip is the clip.
     positions: how transformers and branches know the order of the frames: `rotary` phases, or `learned` positions.
     mlp_ratio: hidden width of the MLPs as a multiple of `width`.
@@ -119,6 +119,8 @@ class Frames(Freezing):
         plain = settings.temporal == "mean" and shared
         self.dropout = Dropout(settings.dropout)
         self.project = None if plain else nn.Linear(features, width)
+        # however small or large a backbone's features are, what looks along time hears them
+        self.norm_frames = None if plain else nn.LayerNorm(width)
         self.place: nn.Module | None = None
         if settings.orders and settings.positions == "learned":
             self.place = Positions(self.shape[0], width)
@@ -148,9 +150,9 @@ class Frames(Freezing):
         video_BTCHW = streams[self.stream]
         require_pictures(video_BTCHW, self.shape[1], f"frames, {self.stream}")
         x_BTF = self.dropout(self.look(video_BTCHW))
-        if self.project is None:
+        if self.project is None or self.norm_frames is None:
             return x_BTF.mean(1)
-        x_BTD = self.project(x_BTF)
+        x_BTD = self.norm_frames(self.project(x_BTF))
         phases = None
         if self.place is not None:
             x_BTD = self.place(x_BTD)

@@ -1,6 +1,6 @@
 """What looks along the frames of a clip once each frame is a vector: [B, T, D] in, the same out.
 
-    LSTM         from the first frame to the last, each frame knowing what came before
+    LSTM         from the first frame to the last, each frame knowing what came before; added to the frame
     Transformer  every frame looks at every other
     MultiScale   transformers side by side, each frame of which sees the window of so many frames about it
 
@@ -15,13 +15,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mudra.models.blocks import Block
+from mudra.models.blocks import Block, start_quiet
 from mudra.models.layers import Dropout, Phases, start_scaled
 from mudra.models.positions import resize_time
 
 
 class LSTM(nn.Module):
-    """Layers of long short-term memory (Hochreiter & Schmidhuber 1997)."""
+    """Layers of long short-term memory (Hochreiter & Schmidhuber 1997), added to what they look at.
+
+    At the start an LSTM says little of its frames, so that what lies below it would hardly learn; the sum does not.
+    """
 
     def __init__(self, width: int, depth: int, dropout: float) -> None:
         super().__init__()
@@ -30,7 +33,7 @@ class LSTM(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         y_BTD: Tensor = self.lstm(x_BTD)[0]
-        return self.dropout(y_BTD)
+        return x_BTD + self.dropout(y_BTD)
 
 
 class Positions(nn.Module):
@@ -80,6 +83,7 @@ class Transformer(nn.Module):
         )
         self.window = window
         self.apply(start_scaled)
+        self.apply(start_quiet)
 
     def forward(self, x_BTD: Tensor, phases: Phases | None = None) -> Tensor:
         bias = None

@@ -10,7 +10,7 @@ from typing import Any
 
 from mudra.errors import DataError
 from mudra.predictions import PredictionTable, read, read_metrics, summarise
-from mudra.reports.curves import TrainingLog, read_log
+from mudra.reports.curves import TrainingLog, mean_of, read_log
 
 ORDER = ("test", "val", "train")  # what a reader wants first
 
@@ -47,14 +47,7 @@ def read_run(run: Path) -> RunContents:
     notes: list[str] = []
     ensemble = _json(run / "ensemble.json", notes) if (run / "ensemble.json").is_file() else None
     unsaid: list[str] = notes if ensemble is None else []  # what an ensemble does not have is not missing
-    log: TrainingLog | None = None
-    if (run / "log.csv").is_file():
-        try:
-            log = read_log(run / "log.csv")
-        except DataError as problem:
-            notes.append(str(problem))
-    else:
-        unsaid.append("log.csv is missing: there are no curves.")
+    log = _log(run, notes, unsaid)
     tables = _tables(run / "predictions", notes)
     metrics = _metrics(run / "metrics", tables, notes)
     if not metrics:
@@ -70,6 +63,21 @@ def read_run(run: Path) -> RunContents:
         notes=tuple(notes),
         ensemble=ensemble,
     )
+
+
+def _log(run: Path, notes: list[str], unsaid: list[str]) -> TrainingLog | None:
+    """How the training went; of a cross-validation the mean of its folds."""
+    whole = run / "log.csv"
+    places = [whole] if whole.is_file() else sorted(run.glob("fold-*/log.csv"))
+    logs = []
+    for place in places:
+        try:
+            logs.append(read_log(place))
+        except DataError as problem:
+            notes.append(str(problem))
+    if not places:
+        unsaid.append("log.csv is missing: there are no curves.")
+    return mean_of(logs) if logs else None
 
 
 def _splits(folder: Path, ending: str) -> list[str]:

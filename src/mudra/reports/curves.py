@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,23 @@ def read_log(path: Path) -> TrainingLog:
             for split in splits
         }
     )
+
+
+def mean_of(logs: Sequence[TrainingLog]) -> TrainingLog:
+    """The mean of several trainings of one recipe, row by row as far as all reach: the folds of a cross-validation.
+
+    Folds have about as many steps; a row's step is their mean, too. A column counts where all logs have it.
+    """
+    first = logs[0]
+    columns: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for split, of_split in first.columns.items():
+        every = [log.columns.get(split, {}) for log in logs]
+        shared = [name for name in of_split if all(name in each for each in every)]
+        reach = min((len(each[name]) for each in every for name in shared), default=0)
+        columns[split] = {
+            name: np.mean([each[name][:reach] for each in every], axis=0) for name in shared if reach
+        }
+    return TrainingLog({split: found for split, found in columns.items() if found})
 
 
 def last_gap(log: TrainingLog, column: str) -> float | None:

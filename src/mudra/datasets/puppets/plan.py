@@ -67,6 +67,7 @@ class Plan:
     desk: bool
     thing_x: float
     thing_hue: tuple[int, int, int]
+    thing_scale: float
     rest_pose: int
     sway: Sway
     wall: tuple[int, ...]
@@ -162,6 +163,7 @@ def plan(settings: Puppets, number: int) -> Plan:
         desk=not held or bool(rng.random() < 0.35),
         thing_x=float(rng.choice([-1, 1]) * rng.uniform(0.24, 0.36)),
         thing_hue=hues[int(rng.integers(len(hues)))],
+        thing_scale=settings.thing_scale,
         rest_pose=int(rng.choice(3, p=[0.45, 0.35, 0.20])),
         sway=sway,
         wall=wall,

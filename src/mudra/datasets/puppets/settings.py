@@ -34,6 +34,8 @@ class Puppets(DataSettings):
         The wall then tells the label: a split that cuts through persons is fooled, one by persons is not.
     still: share of the clips in which nobody moves, so that the label cannot be seen.
     verb_noun: share of the clips whose thing is the one that goes with their verb; 0 draws all things alike.
+    thing_scale: how large the things are; 1 is as in life. A camera on the forehead sees them larger than one across
+        the room.
     """
 
     kind: Literal["puppets"] = "puppets"
@@ -55,6 +57,7 @@ class Puppets(DataSettings):
     leak: Share = 0.0
     still: Share = 0.0
     verb_noun: Share = 0.0
+    thing_scale: Annotated[float, Field(ge=0.25, le=4)] = 1.0
 
     def point_layouts(self) -> dict[str, str]:
         return {"points": "sign92"}

@@ -146,7 +146,7 @@ def desk(plan: Plan, camera: Camera) -> list[Shape]:
 def standing_thing(plan: Plan, camera: Camera, finest: float) -> list[Shape]:
     """The thing on the desk, with its shadow."""
     foot = np.array([[plan.thing_x, DESK[0], THING_Z]])
-    frame = Frame(camera.project(foot), np.array([camera.tilt]), camera.scale(foot) * 1.1)
+    frame = Frame(camera.project(foot), np.array([camera.tilt]), camera.scale(foot) * 1.1 * plan.thing_scale)
     away = -0.05 * plan.lit
     shadow = np.array([[-0.075, -0.006], [0.075, -0.006], [0.075 + away, 0.018], [-0.075 + away, 0.018]])
     design, depth = thing(plan.noun, plan.thing_hue), np.array([camera.distance + THING_Z])
@@ -158,7 +158,7 @@ def held_thing(plan: Plan, arm: Arm, camera: Camera, finest: float) -> list[Shap
     palm = 0.45 * arm.hand[:, 0] + 0.55 * arm.hand[:, 9]
     ahead = camera.project(arm.hand[:, 9]) - camera.project(arm.hand[:, 0])
     turn = np.arctan2(ahead[:, 0], -ahead[:, 1])
-    scale = camera.scale(palm) * 1.12
+    scale = camera.scale(palm) * 1.12 * plan.thing_scale
     grip = np.stack([-np.sin(turn), np.cos(turn)], axis=1) * (GRIPPED[plan.noun] * scale)[:, None]
     frame = Frame(camera.project(palm) + grip, turn, scale)
     depth = camera.distance + palm[:, 2] - 0.03
