@@ -39,21 +39,23 @@ LAYER = {"mlp_ratio": 2.0, "dropout": 0.1, "attention_dropout": 0.0, "drop_path"
 class Above(nn.Module):
     """What stands above the backbone: [B, T, F] -> {task: logits}, as `Frames` has it."""
 
-    def __init__(self, features: int, kind: str, classes: dict[str, int]) -> None:
+    def __init__(self, features: int, kind: str, classes: dict[str, int], depths: tuple[int, int]) -> None:
         super().__init__()
+        trunk, depth = depths
         self.project = nn.Linear(features, WIDTH)
-        self.along = Transformer(WIDTH, 1, HEADS, **LAYER)
+        self.loud = nn.LayerNorm(WIDTH)
+        crossed, alone = kind == "crossed", kind == "shared"
+        self.along = Transformer(WIDTH, trunk + depth * alone, HEADS, **LAYER)
         self.branches = None
-        if kind == "shared":
+        if alone:
             self.norm, self.heads = nn.LayerNorm(WIDTH), TaskHeads(WIDTH, classes)
         else:
-            crossed = kind == "crossed"
-            self.branches = TaskBranches(len(classes), WIDTH, HEADS, depth=1, crossed=crossed, **LAYER)
+            self.branches = TaskBranches(len(classes), WIDTH, HEADS, depth=depth, crossed=crossed, **LAYER)
             self.heads = BranchHeads(WIDTH, classes)
         self.project.apply(start_scaled)
 
     def forward(self, x_BTF: Tensor) -> dict[str, Tensor]:
-        x_BTD = self.project(x_BTF)
+        x_BTD = self.loud(self.project(x_BTF))
         phases = rotary_phases(x_BTD.shape[1], WIDTH // HEADS, x_BTD)
         x_BTD = self.along(x_BTD, phases)
         if self.branches is None:
@@ -75,11 +77,17 @@ def looked_at(run: Path, clips: Manifest) -> Tensor:
 
 
 def trained(
-    kind: str, seed: int, x: Tensor, y: dict[str, Tensor], classes: dict[str, int], epochs: int
+    kind: str,
+    seed: int,
+    x: Tensor,
+    y: dict[str, Tensor],
+    classes: dict[str, int],
+    depths: tuple[int, int],
+    epochs: int,
 ) -> Above:
     """One training on features; the same seed draws the same batches for all kinds."""
     torch.manual_seed(seed)
-    model = Above(x.shape[-1], kind, classes)
+    model = Above(x.shape[-1], kind, classes, depths)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
     steps = epochs * (len(x) // 32)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, total_steps=steps)
@@ -126,11 +134,20 @@ def main() -> None:
         "--share", type=float, default=0.7, help="of the clips whose thing goes with their verb"
     )
     parser.add_argument("--clips", type=int, default=1200)
+    parser.add_argument("--test", type=float, default=0.15, help="share of the people")
+    parser.add_argument("--size", type=int, default=96, help="pixels of a side, as the run has them")
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--trunk", type=int, default=1, help="layers along time that all branches share")
+    parser.add_argument("--depth", type=int, default=1, help="layers of each branch")
+    parser.add_argument(
+        "--things", type=float, default=1.0, help="how large they are; small ones are hard to see"
+    )
     args = parser.parse_args()
+    depths = args.trunk, args.depth
     values = {
         "kind": "puppets", "clips": args.clips, "gestures": 12, "difficulty": 0.0, "seed": 1,
-        "verb_noun": args.share, "tasks": ["verb", "noun"],
+        "size": args.size, "thing_scale": args.things, "verb_noun": args.share, "tasks": ["verb", "noun"],
+        "shares": [1 - args.test, 0.0, args.test],
     }  # fmt: skip
     clips = parse(Puppets, values, "puppets").read(None).with_tasks(["verb", "noun"])
     parts = {name: clips.split(name) for name in ("train", "test")}
@@ -144,7 +161,7 @@ def main() -> None:
     found: dict[str, dict[str, list[NDArray[np.float64]]]] = {kind: {} for kind in KINDS}
     for seed in range(args.seeds):
         for kind in KINDS:
-            model = trained(kind, seed, x["train"], y["train"], classes, args.epochs)
+            model = trained(kind, seed, x["train"], y["train"], classes, depths, args.epochs)
             for task, values_N in right(model, x["test"], y["test"]).items():
                 found[kind].setdefault(task, []).append(values_N)
     print(
@@ -155,7 +172,7 @@ def main() -> None:
     for kind in KINDS:
         row = [f"{np.mean(found[kind][task]):.1%}" for task in ("verb", "noun", "action")]
         print(
-            f"| {kind} | {count_parameters(Above(x['train'].shape[-1], kind, classes)):,} | {' | '.join(row)} |"
+            f"| {kind} | {count_parameters(Above(x['train'].shape[-1], kind, classes, depths)):,} | {' | '.join(row)} |"
         )
     for other in KINDS[:2]:
         row = []

@@ -19,6 +19,7 @@ from mudra.clips.preprocessing import Preprocessing
 from mudra.datasets.opening import open_data
 from mudra.errors import UsageError
 from mudra.predictions import read
+from mudra.training import checkpoints
 from mudra.training.judging import evaluator_for
 from mudra.training.ranks import Team, join
 from mudra.training.run_folder import RunFolder
@@ -161,6 +162,27 @@ def test_a_team_that_was_stopped_goes_on_to_the_same_bits(bars, tmp_path, monkey
     resumed = together(size, lambda: run(recipe, bars, tmp_path / "cut", resume=True).path)
     assert [outcome.code for outcome in resumed] == [0] * size, resumed
     assert tensors(RunFolder(tmp_path / "cut")) == tensors(RunFolder(tmp_path / "whole"))
+
+
+def test_no_process_writes_a_checkpoint_that_another_still_reads(bars, tmp_path, monkeypatch):
+    """A training stopped at step 0 saves that step anew as it goes on: not before the slowest has read it."""
+    recipe = tiny_recipe(train={"save_every": 1})
+    stopped = together(2, lambda: run(recipe, bars, tmp_path / "cut", time_limit=0.0))
+    assert [outcome.code for outcome in stopped] == [75, 75], stopped
+    assert RunFolder(tmp_path / "cut").last_step == 0
+    real = checkpoints.read
+
+    def slow(place):
+        if int(os.environ["RANK"]) == 0:
+            return real(place)
+        written = [path.stat().st_ino for path in sorted(place.iterdir())]
+        time.sleep(1.5)
+        assert [path.stat().st_ino for path in sorted(place.iterdir())] == written
+        return real(place)
+
+    monkeypatch.setattr(checkpoints, "read", slow)
+    resumed = together(2, lambda: run(recipe, bars, tmp_path / "cut", resume=True).path)
+    assert [outcome.code for outcome in resumed] == [0, 0], resumed
 
 
 def test_fewer_processes_go_on_with_the_same_clips_and_nearly_the_same_loss(bars, tmp_path):
