@@ -2,6 +2,7 @@
 
     python benchmarks/hard_streams.py missing RUN [RUN ...] [--data DATA]
     python benchmarks/hard_streams.py skeletons RUN [RUN ...] [--data DATA] [--out DIR]
+    python benchmarks/hard_streams.py saved ENSEMBLE RUN [RUN ...]
 
 `missing` takes each stream of a run away in turn from all test clips, which need clip.missing: allow. `skeletons` loses
 half of the joints at random and moves the others by 5 cm (Gaussian, each coordinate of each frame): once the same
@@ -11,7 +12,8 @@ well, and by how much the first has fewer errors than the best of the others.
 
 RUN is a run, or a run of folds: then each fold is judged on its own test clips, and they are counted together. DATA is
 what `mudra evaluate` takes; by default what the run was trained on. With --out, what each run says is written into a
-folder of its own, DIR/NUMBER-RUN-HOW, which `mudra ensemble` takes for a run.
+folder of its own, DIR/NUMBER-RUN-HOW, which `mudra ensemble` takes for a run; `saved` then tells the errors of what
+`mudra ensemble` made of such folders beside theirs.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from mudra import bundle as bundles
 from mudra.clips.preprocessing import Preprocessing, Views
 from mudra.datasets.opening import open_data, with_classes
 from mudra.files import read_json
-from mudra.predictions import PredictionTable, ensemble, pooled, summarise
+from mudra.predictions import PredictionTable, ensemble, pooled, read, summarise
 from mudra.training.judging import evaluator_for, record
 from mudra.training.ranks import Team
 from mudra.training.run_folder import RunFolder
@@ -151,7 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["missing", "skeletons"])
+    parser.add_argument("what", choices=["missing", "skeletons", "saved"])
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--data")
     parser.add_argument("--out", type=Path)
@@ -163,6 +165,9 @@ def main() -> None:
             for stream in streams_of(run):
                 found = judged(run, arguments.data, lambda p, gone=stream: altered(Without, p, left_out=gone))
                 tell(f"without {stream}", found)
+        return
+    if arguments.what == "saved":
+        tell_together(arguments.runs, [read(RunFolder(run).predictions("test")) for run in arguments.runs])
         return
     looks = {
         "skeletons as they are": lambda same: same,
