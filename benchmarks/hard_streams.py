@@ -1,7 +1,8 @@
 """How trained runs fare where a stream is missing or bad: the same test clips, altered before anything looks at them.
 
-    python benchmarks/hard_streams.py missing RUN [RUN ...] [--data DATA]
+    python benchmarks/hard_streams.py missing RUN [RUN ...] [--data DATA] [--changes KEY=VALUE ...]
     python benchmarks/hard_streams.py skeletons RUN [RUN ...] [--data DATA] [--out DIR]
+    python benchmarks/hard_streams.py saved ENSEMBLE RUN [RUN ...]
 
 `missing` takes each stream of a run away in turn from all test clips, which need clip.missing: allow. `skeletons` loses
 half of the joints at random and moves the others by 5 cm (Gaussian, each coordinate of each frame): once the same
@@ -10,8 +11,10 @@ the same clips; a run that has no points is judged as it is. Of several runs the
 well, and by how much the first has fewer errors than the best of the others.
 
 RUN is a run, or a run of folds: then each fold is judged on its own test clips, and they are counted together. DATA is
-what `mudra evaluate` takes; by default what the run was trained on. With --out, what each run says is written into a
-folder of its own, DIR/NUMBER-RUN-HOW, which `mudra ensemble` takes for a run.
+what `mudra evaluate` takes; by default what the run was trained on. --changes alters the run's recipe, which draws
+other puppets: data.clips=600 data.seed=1 data.shares=[0,0,1] for 600 test clips of other people. With --out, what each
+run says is written into a folder of its own, DIR/NUMBER-RUN-HOW, which `mudra ensemble` takes for a run; `saved` then
+tells the errors of what `mudra ensemble` made of such folders beside theirs.
 """
 
 from __future__ import annotations
@@ -28,10 +31,11 @@ import torch
 from numpy.typing import NDArray
 
 from mudra import bundle as bundles
+from mudra import recipe as recipes
 from mudra.clips.preprocessing import Preprocessing, Views
 from mudra.datasets.opening import open_data, with_classes
 from mudra.files import read_json
-from mudra.predictions import PredictionTable, ensemble, pooled, summarise
+from mudra.predictions import PredictionTable, ensemble, pooled, read, summarise
 from mudra.training.judging import evaluator_for, record
 from mudra.training.ranks import Team
 from mudra.training.run_folder import RunFolder
@@ -79,14 +83,29 @@ def altered(kind: type[Preprocessing], preprocessing: Preprocessing, **said: Any
     return made
 
 
-def judged(place: Path, data: str | None, alter: Callable[[Preprocessing], Preprocessing]) -> PredictionTable:
+def without(stream: str) -> Callable[[Preprocessing], Preprocessing]:
+    """What takes a stream away from all clips."""
+    return lambda preprocessing: altered(Without, preprocessing, left_out=stream)
+
+
+def judged(
+    place: Path,
+    data: str | None,
+    alter: Callable[[Preprocessing], Preprocessing],
+    changes: Sequence[str] = (),
+) -> PredictionTable:
     """What a run says of its test clips, of all its folds together."""
     folds = sorted(place.glob("fold-*"))
-    return pooled([one(RunFolder(fold), data, alter) for fold in folds or [place]])
+    return pooled([one(RunFolder(fold), data, alter, changes) for fold in folds or [place]])
 
 
-def one(run: RunFolder, data: str | None, alter: Callable[[Preprocessing], Preprocessing]) -> PredictionTable:
-    recipe = run.read_recipe()
+def one(
+    run: RunFolder,
+    data: str | None,
+    alter: Callable[[Preprocessing], Preprocessing],
+    changes: Sequence[str],
+) -> PredictionTable:
+    recipe = recipes.load(run.path / "recipe.yaml", changes)
     bundle = bundles.read_bundle(run.bundle)
     _, manifest = open_data(recipe, data or read_json(run.path / "environment.json")["data"])
     clips = with_classes(manifest.split("test"), dict(bundle.tasks))
@@ -108,7 +127,7 @@ def tell(name: str, table: PredictionTable) -> None:
     low, high = figures["intervals"]["top1"]
     print(
         f"  {name:44} top-1 {figures['top1']:.1%} [{low:.1%}, {high:.1%}], {int((~right(table)).sum())} errors of "
-        f"{figures['clips']}",
+        f"{figures['clips']}, loss {figures['loss']:.3f}",
         flush=True,
     )
 
@@ -151,18 +170,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["missing", "skeletons"])
+    parser.add_argument("what", choices=["missing", "skeletons", "saved"])
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--data")
+    parser.add_argument("--changes", nargs="+", default=[], metavar="KEY=VALUE")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if arguments.what == "missing":
         for run in arguments.runs:
             print(run.name)
-            tell("all streams", judged(run, arguments.data, lambda same: same))
+            tell("all streams", judged(run, arguments.data, lambda same: same, arguments.changes))
             for stream in streams_of(run):
-                found = judged(run, arguments.data, lambda p, gone=stream: altered(Without, p, left_out=gone))
-                tell(f"without {stream}", found)
+                tell(f"without {stream}", judged(run, arguments.data, without(stream), arguments.changes))
+        return
+    if arguments.what == "saved":
+        tell_together(arguments.runs, [read(RunFolder(run).predictions("test")) for run in arguments.runs])
         return
     looks = {
         "skeletons as they are": lambda same: same,
@@ -173,7 +195,7 @@ def main() -> None:
     }
     for how, (name, alter) in zip(("clean", "throughout", "in-frames"), looks.items(), strict=True):
         print(name)
-        tables = [judged(run, arguments.data, alter) for run in arguments.runs]
+        tables = [judged(run, arguments.data, alter, arguments.changes) for run in arguments.runs]
         tell_together(arguments.runs, tables)
         for number, (run, table) in enumerate(zip(arguments.runs, tables, strict=True), 1):
             if arguments.out is not None:

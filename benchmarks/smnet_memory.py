@@ -18,7 +18,6 @@ from mudra.bundle import build_model, fitted
 from mudra.clips.preprocessing import Preprocessing
 from mudra.models import count_parameters
 from mudra.reports.catalogue import assumed
-from mudra.types import StreamInfo
 
 LIMIT = 8 * 1024  # MiB
 
@@ -32,8 +31,6 @@ def main() -> None:
     name, changes = (sys.argv[1:] or ["montalbano-smnet"])[0], sys.argv[2:]
     recipe = recipes.load(name, changes)
     streams = {stream: assumed(recipe, stream) for stream in recipe.clip.streams}
-    if "points" in streams:
-        streams["points"] = StreamInfo("points", "kinect20")
     preprocessing = Preprocessing(recipe.clip, streams)
     torch.manual_seed(0)
     model = build_model(fitted(recipe.model, preprocessing), preprocessing.inputs, {"label": 20}).train()

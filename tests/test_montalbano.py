@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mudra import recipe as recipes
 from mudra.clips.preprocessing import open_stream
 from mudra.datasets import montalbano_import
 from mudra.datasets.montalbano import Montalbano
 from mudra.datasets.montalbano_clips import Scale
 from mudra.datasets.montalbano_import import import_tfrecords
 from mudra.datasets.montalbano_sorting import CLASSES, Entry, sort_out
-from mudra.datasets.opening import read_location
+from mudra.datasets.opening import open_data, read_location
 from mudra.errors import DataError, StoppedError
 from tests.command import mudra
 from tests.tfrecords import clip, fast, montalbano, packed, release, sequence, write_records
@@ -422,6 +423,26 @@ def test_the_files_are_imported_when_they_are_first_read(tmp_path: Path) -> None
         assert read_location(way).split_hash == manifest.split_hash
     made = Montalbano(imported=str(tmp_path / "elsewhere")).read(root)
     assert made.root == tmp_path / "elsewhere"
+
+
+@pytest.mark.parametrize("member", ["", "-rgb", "-depth", "-skeleton"])
+def test_the_recipes_take_the_files_and_an_import(tmp_path: Path, member: str) -> None:
+    root, out = small(tmp_path / "in"), tmp_path / "elsewhere"
+    recipe = recipes.load(f"montalbano-smnet{member}", [f"data.imported={out}"])
+    _, manifest = open_data(recipe, f"montalbano:{root}")
+    assert manifest.root == out
+    assert set(recipe.clip.streams) <= set(manifest.streams)
+    plain = recipes.load(f"montalbano-smnet{member}")
+    for way in (f"montalbano:{out}", str(out)):
+        assert open_data(plain, way)[1].split_hash == manifest.split_hash
+
+
+def test_packed_files_are_no_folder_of_clips(tmp_path: Path) -> None:
+    root = small(tmp_path / "in")
+    with pytest.raises(DataError, match="found TFRecords") as caught:
+        read_location(str(root))
+    assert f"name them as montalbano:{root}" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_one_command_imports_and_says_what_it_found(tmp_path: Path) -> None:

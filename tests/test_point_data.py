@@ -21,7 +21,8 @@ from mudra.datasets.natops import Natops
 from mudra.datasets.utd_mhad import UtdMhad
 from mudra.errors import DataError
 from mudra.sections import AugmentSettings, ClipSettings, SeriesSettings
-from mudra.sources import Limits, open_source
+from mudra.sources import Limits, mat, open_source
+from mudra.types import StreamKind
 
 patient = hypothesis.settings(deadline=None)
 
@@ -71,6 +72,31 @@ def test_a_mat_file_holds_streams_under_the_names_of_their_kinds(tmp_path: Path)
         savemat(tmp_path / "depth.mat", {"d_depth": np.full((6, 7, 3), 800, dtype)})
         depth = open_source(tmp_path / "depth.mat", "depth", fps=30).read(every).values
         assert (depth.shape, depth.dtype) == ((3, 6, 7), np.uint16)
+
+
+@pytest.mark.parametrize("wrong", [-1, 0.5, 2**16, np.nan])
+def test_depth_of_no_whole_millimetres_is_refused(tmp_path: Path, wrong: float) -> None:
+    values = np.full((6, 7, 3), 800.0)
+    values[2, 3, 1] = wrong
+    savemat(tmp_path / "depth.mat", {"d_depth": values})
+    with pytest.raises(DataError, match="depth of type float64"):
+        open_source(tmp_path / "depth.mat", "depth", fps=30).read(every)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("depth", "d_depth"), ("points", "points")])
+def test_when_a_stream_was_recorded_is_known_without_its_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: StreamKind, name: str
+) -> None:
+    whole: dict[str, object] = {name: np.ones((8, 8, 3))}
+    savemat(tmp_path / "even.mat", whole)
+    savemat(tmp_path / "own.mat", whole | {"times": np.arange(3 if kind == "depth" else 8) * 0.5})
+    even, own = (open_source(tmp_path / f"{file}.mat", kind, fps=30) for file in ("even", "own"))
+    expected = [source.read(every).times.tolist() for source in (even, own)]
+    unpacked = []
+    values_of = mat._array
+    monkeypatch.setattr(mat, "_array", lambda *given: unpacked.append(1) or values_of(*given))
+    assert [source.times().tolist() for source in (even, own)] == expected
+    assert len(unpacked) == 1  # `times` alone
 
 
 @pytest.mark.parametrize("packed", [False, True])

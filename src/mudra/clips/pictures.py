@@ -51,6 +51,8 @@ def depth_range(frames: NDArray[np.uint16], settings: DepthSettings) -> tuple[fl
     >>> depth_range(np.array([[[0, 800, 2000]]], np.uint16), DepthSettings(far=1500))
     (800.0, 1500.0)
     """
+    if settings.near is not None and settings.far is not None:
+        return settings.near, settings.far
     known = frames[frames > 0]
     ends = np.quantile(known, [OUTLIERS, 1 - OUTLIERS], method="nearest") if known.size else (0.0, 1.0)
     near = float(ends[0]) if settings.near is None else settings.near

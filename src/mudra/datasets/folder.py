@@ -44,6 +44,7 @@ class Folder(DataSettings):
         if file is None:
             refuse_unfinished(folder)
             montalbano_import.refuse_unfinished(folder)
+            montalbano_import.refuse_packed(folder)
             manifest = read_folder(folder, follow_links=self.follow_links)
         else:
             manifest = read_manifest(folder, file, follow_links=self.follow_links)

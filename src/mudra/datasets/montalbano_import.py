@@ -76,6 +76,19 @@ def refuse_unfinished(folder: Path) -> None:
         )
 
 
+def refuse_packed(folder: Path) -> None:
+    """Raise where a folder is taken for one of clips and holds S4's files.
+
+    Raises:
+        DataError: it does.
+    """
+    if files := tfrecord_files(folder):
+        raise DataError(
+            f"{folder}: found TFRecords ({files[0].name}), not clips; name them as montalbano:{folder}, which imports "
+            "them."
+        )
+
+
 def import_tfrecords(
     folder: Path,
     out: Path,

@@ -67,7 +67,7 @@ class ArraySource:
         """
         place = named(self.path)
         check_bounds(self.start, self.stop, place)
-        with self._arrays() as found:
+        with self._outlines() as found:
             times = self._times(found, len(self._values(found)))
             return times[window(times, self.start, self.stop, place)]
 
@@ -113,6 +113,10 @@ class ArraySource:
         if self.kind == "series" and self.path.suffix.lower() == ".npz":
             return _series_or_stack(self.path, self.limits)
         return npy.arrays(self.path, self.limits)
+
+    def _outlines(self) -> AbstractContextManager[Mapping[str, NDArray[Any]]]:
+        """The same, where only the shape and type of the stream's own array matter."""
+        return self._arrays()
 
     def _values(self, found: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """The array of this stream, its shape and type checked."""

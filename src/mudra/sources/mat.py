@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,12 +49,20 @@ _NAME = 63  # letters that MATLAB allows
 class MatSource(ArraySource):
     """One stream of a `.mat` file; else as `ArraySource`."""
 
+    def _arrays(self) -> AbstractContextManager[Mapping[str, NDArray[Any]]]:
+        return self._found(outlined=())
+
+    def _outlines(self) -> AbstractContextManager[Mapping[str, NDArray[Any]]]:
+        return self._found(outlined=(self.kind, *_RELEASED.get(self.kind, {})))
+
     @contextmanager
-    def _arrays(self) -> Iterator[Mapping[str, NDArray[Any]]]:
+    def _found(self, outlined: Collection[str]) -> Iterator[Mapping[str, NDArray[Any]]]:
         place = named(self.path)
         names = {self.kind: self.kind, "times": "times", "score": "score", **_RELEASED.get(self.kind, {})}
         try:
-            found = _variables(read_regular(self.path, self.limits.bytes), set(names), self.limits, place)
+            found = _variables(
+                read_regular(self.path, self.limits.bytes), set(names), self.limits, place, outlined
+            )
         except (ValueError, struct.error, zlib.error) as problem:
             why = " ".join(str(problem).split())[:200]
             raise DataError(
@@ -74,16 +82,22 @@ def _as_stream(name: str, values: NDArray[Any]) -> NDArray[Any]:
     if name == "d_skel" and values.ndim == 3 and values.shape[:2] == (20, 3):
         return np.ascontiguousarray(values.transpose(2, 0, 1)[:, _TO_KINECT20])
     if name == "d_depth" and values.ndim == 3:
-        whole = values.dtype.kind == "f" and bool(
-            ((values >= 0) & (values < 2**16) & (values % 1 == 0)).all()
-        )
-        return values.transpose(2, 0, 1).astype(np.uint16 if whole else values.dtype)  # saved as doubles
+        values = values.transpose(2, 0, 1)
+        if values.dtype.kind != "f":
+            return values
+        with np.errstate(invalid="ignore"):
+            whole = values.astype(np.uint16)  # saved as doubles
+        return whole if (whole == values).all() else values
     return values
 
 
-def _variables(data: bytes, wanted: set[str], limits: Limits, place: str) -> dict[str, NDArray[Any] | None]:
+def _variables(
+    data: bytes, wanted: set[str], limits: Limits, place: str, outlined: Collection[str]
+) -> dict[str, NDArray[Any] | None]:
     """The wanted arrays of a file by name, and None for everything else that is in it.
 
+    Args:
+        outlined: names of arrays of which only shape and type are read; their values are all 0.
     Raises:
         DataError: an array is larger than allowed.
         ValueError, struct.error, zlib.error: the file is not what it should be.
@@ -111,6 +125,9 @@ def _variables(data: bytes, wanted: set[str], limits: Limits, place: str) -> dic
         if dtype is None:
             raise ValueError(f"{name!r} is no array of real numbers")
         check_bytes(math.prod(shape) * 8, limits, place)
+        if name in outlined:
+            found[name] = np.broadcast_to(dtype.type(0), shape)
+            continue
         if start:
             room = start + math.prod(shape) * 8 + _HEAD
             body = memoryview(_unpacked(body, room))[start : start + size]
