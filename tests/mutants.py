@@ -89,6 +89,8 @@ MUTANTS = [
     Mutant("resume: the first writes while the others read", "training/train.py",
            "        team.gather(None)  # all have read", "        pass  # all have read", "tests/test_ranks.py",
            "another_still_reads"),
+    Mutant("puppets: two processes draw the same", "datasets/puppets/writing.py",
+           "        take_lock(handle, wait=True)\n", "        pass\n", "tests/test_puppets.py", "one_draws"),
     Mutant("lstm: it replaces what it looks at", "models/temporal.py",
            "return x_BTD + self.dropout(y_BTD)", "return self.dropout(y_BTD)", FRAMES, "lstm_is_added"),
     Mutant("layers start loud", "models/blocks.py",

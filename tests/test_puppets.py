@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ from mudra.datasets.puppets.things import NOUNS
 from mudra.errors import OutputError, RecipeError, UsageError
 from mudra.recipe import kind_class
 from mudra.settings import parse
+from tests.teams import together
 
 ALL = ("video", "depth", "mask", "points")
 SMALL = Puppets(clips=12, groups=6, size=48, seconds=0.5, gestures=12, streams=ALL)
@@ -561,6 +563,25 @@ def test_the_cache_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert cached(tasks_only) == folder, "what is trained does not change what is drawn"
     with pytest.raises(pytest.fail.Exception):
         cached(settings.model_copy(update={"seed": 1}))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_of_two_processes_one_draws_and_the_other_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def drawn(folder: Path, *_: object) -> None:
+        with (tmp_path / "drawn.txt").open("a") as told:
+            told.write(f"{os.getpid()}\n")
+        time.sleep(0.5)
+        folder.mkdir()
+
+    monkeypatch.setattr(writing, "write", drawn)
+    outcomes = together(2, lambda: str(cached(SMALL)))
+    assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
+    assert outcomes[0].value == outcomes[1].value
+    assert len((tmp_path / "drawn.txt").read_text().split()) == 1
 
 
 def test_half_a_folder_is_never_taken_for_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from mudra.datasets.puppets.settings import Puppets
 from mudra.datasets.puppets.things import NOUNS
 from mudra.datasets.puppets.workers import write_clips
 from mudra.errors import OutputError, UsageError
-from mudra.files import cache_folder, flush_folder, told_as_output_error
+from mudra.files import cache_folder, flush_folder, take_lock, told_as_output_error
 from mudra.progress import Progress
 
 REVISION = 2
@@ -64,13 +64,18 @@ def write(
 
 
 def cached(settings: Puppets, workers: int | None = None, progress: Progress | None = None) -> Path:
-    """The folder in the user's cache that holds these puppets; they are drawn when it is not there."""
+    """The folder in the user's cache that holds these puppets; they are drawn when it is not there.
+
+    Of several processes that want the same at once, one draws and the others wait.
+    """
     folder = cache_folder() / f"puppets-{fingerprint(settings)}"
     if not folder.is_dir():
         try:
-            write(folder, settings, workers, progress)
+            with _alone(folder):
+                if not folder.is_dir():
+                    write(folder, settings, workers, progress)
         except (OutputError, UsageError):
-            if not folder.is_dir():  # else another process was quicker, and wrote the same
+            if not folder.is_dir():  # else another process, where the system has no locks, wrote the same
                 raise
     return folder
 
@@ -107,6 +112,20 @@ def _count_workers(settings: Puppets, workers: int | None) -> int:
         return 1
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, settings.clips // (_FEW // 2))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block for the same folder."""
+    place = folder.with_name(f".{folder.name}.lock")
+    with told_as_output_error(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        take_lock(handle, wait=True)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager
