@@ -433,6 +433,19 @@ def test_still_clips_show_no_gesture() -> None:
     assert any(row.shown != row.gesture for row in rows)
 
 
+@pytest.mark.parametrize("gestures", [2, 8, 12])
+def test_classes_are_known_before_anything_is_drawn(gestures: int) -> None:
+    settings = Puppets(clips=300, gestures=gestures)
+    rows = plans(settings)
+    found = {
+        "label": len({row.gesture.name for row in rows}),
+        "verb": len({row.gesture.verb for row in rows}),
+        "noun": len({row.noun for row in rows}),
+    }
+    assert settings.class_counts() == found
+    assert settings.model_copy(update={"tasks": ("verb",)}).class_counts() == {"verb": found["verb"]}
+
+
 def test_things_follow_the_verb_as_often_as_asked() -> None:
     tied, free = (plans(Puppets(clips=600, verb_noun=share)) for share in (1.0, 0.0))
     assert len({(row.gesture.verb, row.noun) for row in tied}) == 4

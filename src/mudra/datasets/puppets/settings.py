@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from mudra.datasets.puppets.gestures import GESTURES
+from mudra.datasets.puppets.things import NOUNS
 from mudra.sections import Count, DataSettings, Positive, Share
 
 if TYPE_CHECKING:
@@ -58,6 +60,11 @@ class Puppets(DataSettings):
     still: Share = 0.0
     verb_noun: Share = 0.0
     thing_scale: Annotated[float, Field(ge=0.25, le=4)] = 1.0
+
+    def class_counts(self) -> dict[str, int]:
+        gestures = GESTURES[: self.gestures]
+        known = {"label": len(gestures), "verb": len({each.verb for each in gestures}), "noun": len(NOUNS)}
+        return {task: count for task, count in known.items() if self.tasks is None or task in self.tasks}
 
     def point_layouts(self) -> dict[str, str]:
         return {"points": "sign92"}
