@@ -530,7 +530,7 @@ def test_a_second_call_on_a_finished_study_only_shows_the_table(tmp_path, monkey
     assert [ended.returncode for ended in (first, second, shown)] == [0, 0, 0], first.stderr
     assert len(trained) == 2
     assert first.stdout == second.stdout == shown.stdout
-    assert "best  80.0 %" in first.stdout
+    assert "best 80.0 %" in first.stdout
     other = study_file(tmp_path, {"grid": {"optim.lr": [0.2, 0.9]}})
     ended = mudra("sweep", other, "--data", tmp_path, "--out", tmp_path / "out")
     assert ended.returncode == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,26 +33,47 @@ def study_table(found: Standing) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    table.add_column("trial", justify="right")
-    table.add_column("")
-    for name in found.figures:
-        table.add_column(name, justify="right")
-    for name in found.plan.columns:
-        table.add_column(name, justify="right")
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("trial", justify="right", vertical="bottom", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    shown = told_shortly(found.figures, found.plan.study.rank)
+    for name in [*shown, *found.plan.columns]:
+        table.add_column(in_lines(name), justify="right", vertical="bottom", no_wrap=True)
     for row in found.rows:
         cells = found.cells(row)
         best = row is found.best
         table.add_row(
             Text(str(row.number), style="bold" if best else ""),
             Text("best" if best else row.state, style="bold" if best else STATES[row.state]),
-            *(Text(figure(name, cells[name]), style="bold" if best else "") for name in found.figures),
+            *(Text(figure(name, cells[name]), style="bold" if best else "") for name in shown),
             *(Text(setting(row.settings.get(name))) for name in found.plan.columns),
         )
     reasons = [f"trial {row.number}: {row.reason}" for row in found.rows if row.state == "failed"]
     title = Text(f"{found.plan.name}: {counted(found)}", style="bold")
     below = Text("\n".join([f"ranked by {found.plan.study.rank} of validation", *reasons]), style="dim")
     return Group(title, table, below)
+
+
+def told_shortly(figures: Sequence[str], rank: str) -> list[str]:
+    """The figures that a terminal has room for: of several tasks each task's own, not those over all of them.
+
+    >>> told_shortly(["action/top1", "top1", "loss", "verb/top1", "gap"], "action/top1")
+    ['action/top1', 'verb/top1', 'gap']
+    >>> told_shortly(["top1", "loss", "gap"], "top1")
+    ['top1', 'loss', 'gap']
+    """
+    if not any("/" in name and name != rank for name in figures):
+        return list(figures)
+    return [name for name in figures if "/" in name or name in (rank, "gap")]
+
+
+def in_lines(name: str) -> str:
+    """A heading over narrow columns, broken where its parts are joined.
+
+    >>> in_lines("loss.label_smoothing")
+    'loss.\\nlabel_\\nsmoothing'
+    """
+    return re.sub(r"(?<=[./_])", "\n", name)
 
 
 def write_study(found: Standing, out: Path) -> Path:
