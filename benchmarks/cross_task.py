@@ -1,7 +1,7 @@
 """Does it help that the branches of verb and noun look at each other? The same model with and without, in pairs.
 
     mudra train puppets-resnet-mean --out runs/mean
-    python benchmarks/cross_task.py runs/mean [--seeds 3] [--share 0.7] [--epochs 30]
+    python benchmarks/cross_task.py runs/mean [--seeds 3] [--share 0.7] [--epochs 30] ...
 
 Puppets are drawn whose thing is, for a share of the clips, the one that goes with their verb; a verb or noun that is
 hard to see can then be told from the other. The backbone of a run that never saw such a dependence looks at every frame
@@ -134,8 +134,11 @@ def main() -> None:
         "--share", type=float, default=0.7, help="of the clips whose thing goes with their verb"
     )
     parser.add_argument("--clips", type=int, default=1200)
+    parser.add_argument(
+        "--draw", type=int, default=1, help="seed of the puppets: other numbers are other people"
+    )
     parser.add_argument("--test", type=float, default=0.15, help="share of the people")
-    parser.add_argument("--size", type=int, default=96, help="pixels of a side, as the run has them")
+    parser.add_argument("--size", type=int, default=48, help="pixels of a side, as the run has them")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--trunk", type=int, default=1, help="layers along time that all branches share")
     parser.add_argument("--depth", type=int, default=1, help="layers of each branch")
@@ -145,7 +148,7 @@ def main() -> None:
     args = parser.parse_args()
     depths = args.trunk, args.depth
     values = {
-        "kind": "puppets", "clips": args.clips, "gestures": 12, "difficulty": 0.0, "seed": 1,
+        "kind": "puppets", "clips": args.clips, "gestures": 12, "difficulty": 0.0, "seed": args.draw,
         "size": args.size, "thing_scale": args.things, "verb_noun": args.share, "tasks": ["verb", "noun"],
         "shares": [1 - args.test, 0.0, args.test],
     }  # fmt: skip
