@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mudra.sources import VideoSource
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -20,3 +22,13 @@ def shared_data() -> Callable[[str], Path]:
         return home / name
 
     return folder
+
+
+@pytest.fixture
+def by_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails a test in which everything has to be decoded because the packets were not believed."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the packets were not believed")
+
+    monkeypatch.setattr(VideoSource, "_read_surveyed", refuse)

@@ -54,6 +54,7 @@ SAVED, TEAM = "training/checkpoints.py", "training/ranks.py"
 EPIC, EPICS, SHELF, SHELVES = (
     "datasets/epic100.py", "tests/test_epic100.py", "sources/shelf.py", "tests/test_shelf.py",
 )  # fmt: skip
+DECODING = "sources/decoding.py"
 COMPARED = "tests/test_comparison.py"
 RECORDS, SORTING, MONTALBANO = (
     "sources/tfrecord.py", "datasets/montalbano_sorting.py", "tests/test_montalbano.py",
@@ -472,6 +473,15 @@ MUTANTS = [
            "if self._process != os.getpid():", "if False:", SHELVES, "forked"),
     Mutant("long videos: none is ever closed", SHELF,
            "self._kept.popitem(last=False)[1].closing.close()", "break", SHELVES, "holds or bounded"),
+    Mutant("segments in order: a frame that came out before is waited for", DECODING,
+           "if number < first or min(missing) <= flow.last:", "if number < first:", SHELVES, "just_opened"),
+    Mutant("segments in order: what lies in the segment is skipped", DECODING,
+           "spare = index.stamps[number] < index.begin", "spare = True", SHELVES, "just_opened"),
+    Mutant("segments in order: each is sought anew", "sources/index.py",
+           "if latest is not None and latest.leads_to", "if False and latest.leads_to",
+           SHELVES, "every_frame_once"),
+    Mutant("segments in order: all frames are kept", DECODING,
+           "while len(self.kept) > 1 and self.bytes > _KEPT_BYTES:", "while False:", SHELVES, "few_frames"),
     Mutant("two tasks: validation loss is added up in another way", "training/evaluation.py",
            " * task_weights.get(task, 1.0)", "", "tests/test_two_tasks.py", "validation_loss"),
     # points from video

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mudra.errors import DataError
-from mudra.sources import VideoSource, shelf, video
+from mudra.sources import VideoSource, decoding, shelf, video
 from mudra.sources.containers import opened
 from mudra.sources.limits import DEFAULT_LIMITS
 from mudra.sources.shelf import Shelf
@@ -67,6 +67,81 @@ def test_segments_are_those_of_a_video_just_opened(
             alone = source.read(everything)
             assert np.array_equal(stream.times, alone.times)
             assert np.array_equal(stream.values, alone.values)
+
+
+NOT_BY_INDEX = {"VP8", "MPEG-4 in AVI", "transport stream"}  # everything has to be decoded each time
+
+
+@pytest.mark.parametrize("most_kept", [3 * 80 * 48, 2**25], ids=["few frames kept", "all frames kept"])
+@pytest.mark.parametrize("kind", SEGMENTS)
+def test_segments_in_order_are_those_of_a_video_just_opened(
+    kind: str,
+    most_kept: int,
+    tmp_path: Path,
+    kept: Shelf,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    if kind not in NOT_BY_INDEX:
+        request.getfixturevalue("by_index")
+    monkeypatch.setattr(decoding, "_KEPT_BYTES", most_kept)
+    name, options = KINDS[kind]
+    path = write_video(tmp_path / name, **options)
+    times = VideoSource(path).read(everything).times
+    rng = np.random.default_rng(0)
+    firsts = np.sort(rng.integers(1, len(times), 25)).tolist()
+    firsts[17:17] = rng.integers(1, len(times), 3).tolist()  # and some out of order
+    for first in firsts:
+        last = min(first + int(rng.integers(1, 12)), len(times) - 1)
+        source = VideoSource(path, start=float(times[first]) - 1e-4, stop=float(times[last]) + 1e-4)
+        choose = everything if rng.random() < 0.3 else just(*rng.integers(0, last - first + 1, 4))
+        lent = source.read(choose)
+        with monkeypatch.context() as patch:
+            patch.setattr(video, "SHELF", Shelf(videos=0))
+            alone = source.read(choose)
+        assert np.array_equal(lent.times, alone.times)
+        assert np.array_equal(lent.values, alone.values)
+
+
+@pytest.mark.usefixtures("by_index")
+@pytest.mark.parametrize(
+    ("length", "stride"), [(20, 5), (5, 20), (12, 12)], ids=["overlap", "gaps", "neighbours"]
+)
+def test_segments_in_order_decode_every_frame_once(
+    length: int, stride: int, tmp_path: Path, kept: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "a.mp4", 300, options={"g": "300", "bf": "3", "x264-params": "scenecut=0"})
+    sent: list[int] = []
+    honest = decoding._decoded
+
+    def noted(context: object, packet: object) -> object:
+        sent.append(packet is not None)
+        return honest(context, packet)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(decoding, "_decoded", noted)
+    firsts = range(10, 300 - length, stride)
+    for first in firsts:
+        stream = VideoSource(path, start=(first - 0.5) / 30, stop=(first + length - 0.5) / 30).read(
+            everything
+        )
+        assert numbers_of(stream.values) == list(range(first, first + length))
+    begun = (
+        10 + length + 5
+    )  # the first segment is decoded for itself: that the others follow is not known yet
+    assert sum(sent) <= 300 + begun
+
+
+def test_few_frames_are_kept_for_the_next_segment(
+    tmp_path: Path, kept: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_KEPT_BYTES", 60_000)
+    path = write_video(tmp_path / "a.mp4", 90)
+    for start in (0.5, 0.6, 0.7):
+        VideoSource(path, start=start, stop=start + 1).read(everything)
+    with kept.lent(path, DEFAULT_LIMITS, 1) as lent:
+        assert lent.flow is not None
+        assert 1 < len(lent.flow.kept) < 10
+        assert lent.flow.bytes <= 60_000
 
 
 def test_a_long_video_is_opened_once_for_all_its_segments(

@@ -60,16 +60,6 @@ def just(*numbers: int) -> Choose:
     return lambda times: np.array(numbers, np.int64)
 
 
-@pytest.fixture
-def by_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails a test in which everything has to be decoded because the packets were not believed."""
-
-    def refuse(*_: object) -> Stream:
-        raise AssertionError("the packets were not believed")
-
-    monkeypatch.setattr(VideoSource, "_read_surveyed", refuse)
-
-
 @pytest.fixture(scope="module", params=list(KINDS))
 def video(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

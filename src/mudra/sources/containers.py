@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -17,6 +18,10 @@ from numpy.typing import NDArray
 from mudra.errors import DataError
 from mudra.sources.limits import Limits, check_picture, named, open_regular
 from mudra.sources.structure import Structure, inspect
+
+if TYPE_CHECKING:
+    from mudra.sources.decoding import Flow
+    from mudra.sources.index import Index
 
 # Formats that hold the pictures themselves. Playlists and containers of names (concat, hls, dash,
 # image2, lavfi, sdp ...) are left out on purpose: a file must never make us open another one.
@@ -37,6 +42,8 @@ class Video:
 
     Attributes:
         origin: time stamp of the first frame that is shown, once somebody has looked; see `index`.
+        latest: the index of the latest segment, which ends where the file is read on; None where there is none.
+        flow: the decoder in the midst of that segment's packets; see `decoding`.
     """
 
     place: str
@@ -44,6 +51,8 @@ class Video:
     stream: VideoStream
     structure: Structure
     origin: int | None = None
+    latest: Index | None = None
+    flow: Flow | None = None
 
     @property
     def declared(self) -> int | None:

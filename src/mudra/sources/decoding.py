@@ -1,29 +1,21 @@
-"""From packets to frames: only what is wanted, where the index is right; else everything."""
+"""From packets to the wanted frames, where the index is right."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import av
-import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from mudra.sources.containers import DECODER_ERRORS, Video
 from mudra.sources.index import Doubt, Index
 from mudra.sources.limits import Limits, check_picture, check_same_size
-from mudra.sources.moments import check_count, regular_times
-from mudra.sources.pixels import clockwise_degrees
 
-# A packet this small cannot hold a picture (it is an end-of-stream mark, for instance).
-_NO_PICTURE = 8
-# So many frames in a row must be past the wanted part before decoding stops, more than any codec
-# reorders; a single frame with a wild time stamp must not end a clip.
-_FRAMES_PAST = 16
+# Frames that are kept for the next segment, where segments are read in order: about 4 s of 456 x 256 at 50 per second.
+_KEPT_BYTES = 32 * 1024**2
 
 
 def decode_wanted(
@@ -31,45 +23,191 @@ def decode_wanted(
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Decode the frames with the wanted time stamps, and no more than they need.
 
-    Three savings, each exact: groups of pictures without a wanted frame are passed over, decoding
-    stops at the last wanted frame, and H.264 pictures that no other picture leans on are skipped.
+    Four savings, each exact: groups of pictures without a wanted frame are passed over, decoding stops at the last
+    wanted frame, H.264 pictures that no other picture leans on are skipped, and where segments are read in order,
+    decoding goes on where the segment before left it.
 
     Raises:
         Doubt: what came out is not what the packets promised, or was damaged.
         DataError: the picture changes its size, or is larger than the limit.
     """
-    context = video.stream.codec_context
-    lengths = _nal_length_size(context.extradata) if context.name == "h264" else 0
-    runs = iter(plan(index, wanted))
+    runs = plan(index, wanted)
+    index.decoded = True
+    if index.continues and len(runs) == 1:
+        return _decode_on(video, index, wanted, limits)
+    video.flow = None
+    return _decode_runs(video, index, runs, wanted, limits)
+
+
+def _decode_runs(
+    video: Video, index: Index, planned: list[tuple[int, int]], wanted: set[int], limits: Limits
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Decode run by run; the decoder has given out all that it had at the end of each."""
+    runs = iter(planned)
     begin, end = next(runs)
-    check = _Check(video.place, limits)
-    skipping = False
+    flow = Flow(video, limits)
+    flow.begin(index.stamps[begin])
     for number, packet in enumerate(index.replay(video)):
-        if number < begin or index.stamps[number] < index.stamps[begin]:
-            continue  # before the run, or shown before its key frame: it leans on what was passed over
         stamp = index.stamps[number]
-        skip = bool(lengths) and stamp not in wanted and leans_nobody(bytes(packet), lengths)
-        if skip != skipping:
-            context.skip_frame = "NONREF" if skip else "DEFAULT"
-            skipping = skip
-        if not skip and not index.hidden[number]:
-            check.expected.add(stamp)
-        for frame in check.passed(_decoded(context, packet)):
-            if frame.pts in wanted:
-                yield frame.pts, frame
+        if number < begin or stamp < index.stamps[begin]:
+            continue  # before the run, or shown before its key frame: it leans on what was passed over
+        for shown, frame in flow.feed(packet, index.hidden[number], spare=stamp not in wanted):
+            if shown in wanted:
+                yield shown, frame
         if number < end:
             continue
-        for frame in check.passed(_decoded(context, None)):
-            if frame.pts in wanted:
-                yield frame.pts, frame
-        if check.expected:  # promised and never shown
-            raise Doubt
+        for shown, frame in flow.finish():
+            if shown in wanted:
+                yield shown, frame
         following = next(runs, None)
         if following is None:
             return
         begin, end = following
-        context.flush_buffers()
+        flow.begin(index.stamps[begin])
     raise Doubt
+
+
+def _decode_on(
+    video: Video, index: Index, wanted: set[int], limits: Limits
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Decode from where the decoder stands, in the middle of a group of pictures or between two.
+
+    Frames are kept from the beginning of the segment on, none is skipped there, and the decoder is not emptied: the
+    next segment may begin before this one ends.
+    """
+    flow, missing = video.flow or Flow(video, limits), set(wanted)
+    video.flow = flow
+    flow.drop_before(index.begin)
+    for stamp in sorted(missing & flow.kept.keys()):
+        yield stamp, flow.kept[stamp]
+    missing -= flow.kept.keys()
+    if not missing:
+        return
+    number, first = flow.next_in(index), plan(index, missing)[0][0]
+    if number < first or min(missing) <= flow.last:
+        number = first
+        flow.begin(index.stamps[first])
+    assert index.packets is not None, "an index that is gone on with keeps its packets"
+    while missing:
+        ended = number == len(index.stamps)
+        if ended:
+            frames = flow.finish()
+            video.flow = None
+        else:
+            spare = index.stamps[number] < index.begin
+            frames = flow.feed(index.packets[number], index.hidden[number], spare=spare)
+            number += 1
+        for stamp, frame in frames:
+            if stamp >= index.begin:
+                flow.keep(stamp, frame)
+            if stamp in missing:
+                missing.discard(stamp)
+                yield stamp, frame
+        if ended and missing:
+            raise Doubt
+    flow.check_order()
+
+
+class Flow:
+    """A decoder that was set to a key frame, what it was given since, and what came out.
+
+    Attributes:
+        fed: time stamp of the last packet that it was given.
+        last: time stamp of the last frame that came out.
+        kept: frames that the next segment may want, by time stamp.
+    """
+
+    def __init__(self, video: Video, limits: Limits) -> None:
+        self._context = video.stream.codec_context
+        h264 = self._context.name == "h264"
+        self._lengths = _nal_length_size(self._context.extradata) if h264 else 0
+        self._begin = 0
+        self._skipping = False
+        self._expected: set[int] = set()
+        self._sizes = Sizes(video.place, limits)
+        self._frame_bytes = 0
+        self.fed: int | None = None
+        self.last = 0
+        self.kept: dict[int, VideoFrame] = {}
+
+    def begin(self, stamp: int) -> None:
+        """Set the decoder to the key frame that is shown at `stamp`."""
+        self._context.flush_buffers()
+        self._context.skip_frame, self._skipping = "DEFAULT", False
+        self._begin, self.last = stamp, stamp - 1
+        self._expected.clear()
+
+    @property
+    def bytes(self) -> int:
+        """What the kept frames hold."""
+        return self._frame_bytes * len(self.kept)
+
+    def next_in(self, index: Index) -> int:
+        """The number of the packet in `index` that follows what the decoder was given; -1 where that is not in it."""
+        if self.fed is None or self.fed not in index.stamps:
+            return -1
+        return index.stamps.index(self.fed) + 1
+
+    def feed(self, packet: Packet[VideoStream], hidden: bool, spare: bool) -> list[tuple[int, VideoFrame]]:
+        """Give the decoder a packet and take the frames that come out, with their time stamps.
+
+        Args:
+            spare: the frame itself is not wanted.
+        Raises:
+            Doubt: what came out is not what the packets promised, or was damaged.
+            DataError: the picture changes its size, or is larger than the limit.
+        """
+        assert packet.pts is not None, "an index refuses packets without a time stamp"
+        self.fed = packet.pts
+        if packet.pts < self._begin:  # shown before the key frame: it leans on what was passed over
+            return []
+        skip = bool(self._lengths) and spare and leans_nobody(bytes(packet), self._lengths)
+        if skip != self._skipping:
+            self._context.skip_frame = "NONREF" if skip else "DEFAULT"
+            self._skipping = skip
+        if not skip and not hidden:
+            self._expected.add(packet.pts)
+        return self._passed(_decoded(self._context, packet))
+
+    def finish(self) -> list[tuple[int, VideoFrame]]:
+        """The frames that the decoder still holds, with their time stamps; it has to be set to a key frame then.
+
+        Raises:
+            Doubt: as `feed`, or a frame was promised and never shown.
+        """
+        frames = self._passed(_decoded(self._context, None))
+        if self._expected:
+            raise Doubt
+        return frames
+
+    def check_order(self) -> None:
+        """Raise Doubt if a frame was promised before the last one, and not shown."""
+        if any(stamp < self.last for stamp in self._expected):
+            raise Doubt
+
+    def keep(self, stamp: int, frame: VideoFrame) -> None:
+        """Keep a frame for the next segment; the oldest go where they are too many."""
+        self._frame_bytes = sum(plane.buffer_size for plane in frame.planes)
+        self.kept[stamp] = frame
+        while len(self.kept) > 1 and self.bytes > _KEPT_BYTES:
+            del self.kept[next(iter(self.kept))]
+
+    def drop_before(self, stamp: int) -> None:
+        """Let go of the frames that are shown before `stamp`."""
+        self.kept = {each: frame for each, frame in self.kept.items() if each >= stamp}
+
+    def _passed(self, frames: list[VideoFrame]) -> list[tuple[int, VideoFrame]]:
+        """The frames with their time stamps, if all is as promised."""
+        passed: list[tuple[int, VideoFrame]] = []
+        for frame in frames:
+            stamp = frame.pts
+            if stamp is None or stamp not in self._expected or frame.is_corrupt or stamp <= self.last:
+                raise Doubt
+            self.last = stamp
+            self._expected.discard(stamp)
+            self._sizes.check(frame)
+            passed.append((stamp, frame))
+        return passed
 
 
 def plan(index: Index, wanted: set[int]) -> list[tuple[int, int]]:
@@ -124,29 +262,7 @@ def _nal_length_size(extradata: bytes | None) -> int:
     return (extradata[4] & 3) + 1 if extradata and len(extradata) > 6 and extradata[0] == 1 else 0
 
 
-class _Check:
-    """Compares what is decoded with what was promised."""
-
-    def __init__(self, place: str, limits: Limits) -> None:
-        self.expected: set[int] = set()
-        self._sizes = _Sizes(place, limits)
-        self._last: int | None = None
-
-    def passed(self, frames: list[VideoFrame]) -> list[VideoFrame]:
-        """The same frames, if all is as promised."""
-        for frame in frames:
-            stamp = frame.pts
-            if stamp is None or stamp not in self.expected or frame.is_corrupt:
-                raise Doubt
-            if self._last is not None and stamp <= self._last:
-                raise Doubt
-            self._last = stamp
-            self.expected.discard(stamp)
-            self._sizes.check(frame)
-        return frames
-
-
-class _Sizes:
+class Sizes:
     """Holds the size of every decoded picture against the limit and the first one."""
 
     def __init__(self, place: str, limits: Limits) -> None:
@@ -169,161 +285,3 @@ def _decoded(context: av.VideoCodecContext, packet: Packet[VideoStream] | None) 
         return context.decode(packet)
     except DECODER_ERRORS:
         raise Doubt from None
-
-
-@dataclass(slots=True)
-class Survey:
-    """What decoding a file from its front found.
-
-    Attributes:
-        times: seconds of each frame [T], from the first one.
-        sound: whether each frame was decoded from a key frame on without an error [T].
-        errors: seconds where an error was met (NaN where the time is unknown).
-        promised: packets that should have shown a frame.
-        finished: whether the end of the file was reached.
-        width, height: of the upright picture. rotation: degrees clockwise that make it so.
-    """
-
-    times: NDArray[np.float64]
-    sound: NDArray[np.bool_]
-    errors: list[float]
-    promised: int
-    finished: bool
-    width: int = 0
-    height: int = 0
-    rotation: int = 0
-    last_duration: float = 0.0
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What a survey has seen so far."""
-
-    stamps: list[int | None] = field(default_factory=list)
-    decoding_stamps: list[int | None] = field(default_factory=list)
-    sound: list[bool] = field(default_factory=list)
-    errors: list[int | None] = field(default_factory=list)
-    intact: bool = True
-    first: VideoFrame | None = None
-    last_duration: int = 0
-
-    def error(self, stamp: int | None) -> None:
-        """An error at `stamp`: what follows leans on damage, until a whole key frame."""
-        self.errors.append(stamp)
-        self.intact = False
-
-    def add(self, frame: VideoFrame) -> None:
-        """Note one frame."""
-        self.first = self.first or frame
-        if frame.is_corrupt:
-            self.error(frame.pts)
-        elif frame.key_frame:
-            self.intact = True
-        self.stamps.append(frame.pts)
-        self.decoding_stamps.append(frame.dts)
-        self.sound.append(self.intact)
-        self.last_duration = frame.duration or self.last_duration
-
-
-def survey(
-    video: Video,
-    limits: Limits,
-    fps: float | None = None,
-    until: float | None = None,
-    each: Callable[[int, VideoFrame], None] | None = None,
-) -> Survey:
-    """Decode a file from its front.
-
-    Args:
-        fps: the rate to assume where the file has no time stamps.
-        until: seconds after which nothing is needed.
-        each: called with the number of every frame, counted from the first shown one, and the frame.
-    Raises:
-        DataError: no times, more frames than the limit, or the picture changes its size. Damage is
-            not raised but noted, for the caller knows which part matters.
-    """
-    tally, sizes = _Tally(), _Sizes(video.place, limits)
-    context = video.stream.codec_context
-    promised, finished = 0, True
-    for packet in _packets_then_end(video, tally):
-        promised += packet is not None and not packet.is_discard
-        check_count(promised, limits, video.place)
-        try:
-            frames = context.decode(packet)
-        except DECODER_ERRORS:
-            frames = []
-            if packet is None or packet.size >= _NO_PICTURE:
-                tally.error(None if packet is None else packet.pts)
-        for frame in frames:
-            sizes.check(frame)
-            tally.add(frame)
-            check_count(len(tally.stamps), limits, video.place)
-            if each is not None:
-                each(len(tally.stamps) - 1, frame)
-        if until is not None and _is_past(tally, video, until):
-            finished = False
-            break
-    return _summary(video, tally, promised, finished, fps)
-
-
-def _packets_then_end(video: Video, tally: _Tally) -> Iterator[Packet[VideoStream] | None]:
-    """All packets and then None; a demuxer's complaint is noted as an error."""
-    last: int | None = None
-    try:
-        for packet in video.packets():
-            last = packet.pts
-            if packet.is_corrupt:
-                tally.error(last)
-            yield packet
-    except DECODER_ERRORS:
-        tally.error(last)
-    yield None
-
-
-def _is_past(tally: _Tally, video: Video, until: float) -> bool:
-    """Whether the latest frames are all shown after `until`."""
-    first, latest = tally.stamps[:1], tally.stamps[-_FRAMES_PAST:]
-    if len(latest) < _FRAMES_PAST or first[0] is None:
-        return False
-    return all(stamp is not None and (stamp - first[0]) * video.tick > until for stamp in latest)
-
-
-def _summary(video: Video, tally: _Tally, promised: int, finished: bool, fps: float | None) -> Survey:
-    """Turn time stamps into seconds, and the tally into a survey."""
-    count = len(tally.stamps)
-    stamps = _rising(tally.stamps, tally.last_duration)
-    if stamps is None:
-        stamps = _rising(tally.decoding_stamps, tally.last_duration)
-    if count and stamps is not None and (count == 1 or video.tick):
-        times = video.seconds(stamps, int(stamps[0]))
-        errors = [np.nan if e is None else float(e - stamps[0]) * video.tick for e in tally.errors]
-    else:
-        how = "write the stream's `fps` into dataset.json, or convert the clip to MP4."
-        times = regular_times(count, fps, video.place, how) if count else np.empty(0, np.float64)
-        errors = [np.nan for _ in tally.errors]
-    result = Survey(times, np.array(tally.sound, bool), errors, promised, finished)
-    if tally.first is not None:
-        result.rotation = clockwise_degrees(tally.first)
-        result.width, result.height = tally.first.width, tally.first.height
-        if result.rotation in (90, 270):
-            result.width, result.height = result.height, result.width
-        result.last_duration = tally.last_duration * video.tick
-    return result
-
-
-def _rising(stamps: list[int | None], step: int) -> NDArray[np.int64] | None:
-    """Time stamps as an array if they rise; None if they do not.
-
-    The last few may be unknown, since some decoders hand out their last frames without: they follow
-    at the distance of the last known duration.
-    """
-    filled: list[int] = []
-    for stamp in stamps:
-        if stamp is None:
-            if not filled or not step:
-                return None
-            stamp = filled[-1] + step
-        if filled and stamp <= filled[-1]:
-            return None
-        filled.append(stamp)
-    return np.array(filled, np.int64)

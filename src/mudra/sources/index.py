@@ -29,6 +29,9 @@ _CODECS = {"h264", "hevc", "vp9", "libvpx-vp9", "av1", "libdav1d"}
 _KEEP_BYTES = 64 * 1024**2
 # The first shown frame is settled after the first few packets; a file where it is not is odd.
 _SETTLED_WITHIN = 128
+# A segment that begins at most so many seconds after the one before is read on to, not sought: the decoder may then go
+# on where it stands.
+_NEAR = 30.0
 # How often a seek that arrived too late is tried again, a key frame earlier.
 _SEEKS = 3
 
@@ -44,19 +47,27 @@ class Index:
     Attributes:
         origin: time stamp of the first shown frame of the file: time 0.
         sought: the packets begin at a key frame in the middle of the file.
+        begin: time stamp from which on frames are asked for, if sought.
         stamps: presentation time stamp of each packet.
         keys: whether decoding may begin at the packet.
         hidden: whether the packet is decoded but not shown (before the start of an edit list).
         packets: the packets themselves, or None if they were too many to keep.
+        last_decoded: when the last packet is decoded, if known.
+        decoded: frames were decoded from it.
+        continues: it was read on from the index of an earlier segment.
     """
 
     origin: int
     sought: bool
+    begin: int = 0
     stamps: list[int] = field(default_factory=list)
     keys: list[bool] = field(default_factory=list)
     hidden: list[bool] = field(default_factory=list)
     packets: list[Packet[VideoStream]] | None = field(default_factory=list)
     held: int = 0
+    last_decoded: int | None = None
+    decoded: bool = False
+    continues: bool = False
 
     def add(self, packet: Packet[VideoStream]) -> None:
         """Append one packet.
@@ -67,11 +78,26 @@ class Index:
         self.stamps.append(_stamp(packet))
         self.keys.append(packet.is_keyframe)
         self.hidden.append(packet.is_discard)
+        self.last_decoded = packet.dts
         self.held += packet.size
         if self.held > _KEEP_BYTES:
             self.packets = None
         elif self.packets is not None:
             self.packets.append(packet)
+
+    def leads_to(self, stamp: int, near: int) -> bool:
+        """Whether a segment that begins at `stamp` is better reached by reading on than by seeking."""
+        return self.decoded and self.packets is not None and self.begin <= stamp <= self.begin + near
+
+    def continue_at(self, stamp: int) -> None:
+        """Ask for the frames from `stamp` on, and let go of what lies before their key frame."""
+        assert self.packets is not None
+        keys = [n for n, key in enumerate(self.keys) if key and self.stamps[n] <= stamp]
+        self.begin, self.continues, self.decoded = stamp, True, False
+        first = keys[-1]
+        self.held -= sum(packet.size for packet in self.packets[:first])
+        for values in (self.stamps, self.keys, self.hidden, self.packets):
+            del values[:first]
 
     def shown(self) -> NDArray[np.int64]:
         """Time stamps of the frames that are shown, rising.
@@ -121,28 +147,45 @@ def read_index(video: Video, start: float | None, stop: float | None, limits: Li
     if start:
         if video.origin is None:
             video.origin = _origin(video)
-        index = Index(origin=video.origin, sought=True)
-        packets = _from_key_before(video, index.origin + int(start / video.tick))
+        begin = video.origin + int(start / video.tick)
+        latest = video.latest
+        if latest is not None and latest.leads_to(begin, int(_NEAR / video.tick)):
+            index, packets = latest, _demuxed(video)
+        else:
+            index = Index(origin=video.origin, sought=True, begin=begin)
+            packets = _from_key_before(video, begin)
     else:
+        begin = 0
         index = Index(origin=0, sought=False)
         packets = _demuxed(video)
     earliest = index.origin if start else None
-    for packet in packets:
+    while not _past(index, earliest, stop, video.tick):
+        packet = next(packets, None)
+        if packet is None:
+            break
         index.add(packet)
         check_count(len(index.stamps), limits, video.place)
         if not start and not packet.is_discard:
             earliest = min(index.stamps[-1], index.stamps[-1] if earliest is None else earliest)
-        if stop is None or earliest is None or packet.dts is None:
-            continue
-        # nothing is shown before it is decoded, so this and all later packets are shown after `stop`
-        if (packet.dts - earliest) * video.tick > stop:
-            break
     if earliest is None or not index.keys[0]:
         raise Doubt
     if not start and min(index.stamps) < index.stamps[0]:  # leading pictures without what they lean on
         raise Doubt
     index.origin = earliest
+    if index is video.latest:
+        if index.packets is None:  # too many since the segment before
+            video.latest = None
+            return read_index(video, start, stop, limits)
+        index.continue_at(begin)
+    video.latest = index if index.sought and index.packets is not None else None
     return index
+
+
+def _past(index: Index, earliest: int | None, stop: float | None, tick: float) -> bool:
+    """Whether no later packet is shown before `stop`: nothing is shown before it is decoded."""
+    if stop is None or earliest is None or index.last_decoded is None:
+        return False
+    return (index.last_decoded - earliest) * tick > stop
 
 
 def _from_key_before(video: Video, stamp: int) -> Iterator[Packet[VideoStream]]:
@@ -194,7 +237,8 @@ def _stamp(packet: Packet[VideoStream]) -> int:
 
 
 def _seek(video: Video, stamp: int) -> None:
-    """Go to the last key frame that is not shown after `stamp`."""
+    """Go to the last key frame that is not shown after `stamp`; the decoder forgets what it was given."""
+    video.latest = video.flow = None
     try:
         video.container.seek(stamp, stream=video.stream, backward=True)
     except DECODER_ERRORS:

@@ -1,9 +1,10 @@
 """Long videos stay open between two of their segments: opening one reads its whole index, which for an hour of video
 costs as much CPU as decoding a second of it.
 
-What is kept is the open file and its index, never a decoded frame: a reader that gets an open video seeks to the key
-frame before its segment, as it does in a video just opened; seeking also starts the decoder anew, so that it gets the
-same pixels.
+What is kept is the open file and its index. A reader that gets an open video seeks to the key frame before its
+segment, as it does in a video just opened; seeking also starts the decoder anew, so that it gets the same pixels. Only
+where segments are read in order, the decoder goes on where it stands, and the frames of the latest segment are kept
+(see `decoding`): neighbours often overlap.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class _Kept:
         """About how much memory it holds."""
         context = self.video.stream.codec_context
         pictures = _PICTURES * _BYTES_PER_PIXEL * context.width * context.height
-        return int(_BYTES_PER_FRAME * self.frames + pictures)
+        kept = self.video.flow.bytes if self.video.flow is not None else 0
+        return int(_BYTES_PER_FRAME * self.frames + pictures) + kept
 
 
 class Shelf:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from mudra.errors import DataError
 from mudra.sources.containers import DECODER_ERRORS, Video, opened
-from mudra.sources.decoding import Survey, decode_wanted, survey
+from mudra.sources.decoding import decode_wanted
 from mudra.sources.facts import Facts, duration, mean_rate
 from mudra.sources.index import Doubt, read_index
 from mudra.sources.limits import DEFAULT_LIMITS, Limits, named
 from mudra.sources.moments import check_bounds, picked, regular_times, window
 from mudra.sources.pixels import Album
 from mudra.sources.shelf import SHELF
+from mudra.sources.surveying import Survey, survey
 from mudra.types import Choose, Stream
 
 
