@@ -48,6 +48,13 @@ def clips(folder, *names):
 # Reading
 
 
+def test_segments_of_a_file_are_read_one_after_the_other(tmp_path):
+    rows = ["b9,9,", "x,,", "a2,2,3", "b1,1,", "y,,", "a,,1", "b10,10,"]
+    lines = [f"{row.split(',')[0]},test,wave,{row[0]}.mp4,{row.split(',', 1)[1]}" for row in rows]
+    data = read_manifest(manifest(tmp_path, "clip,split,label,video,start,stop\n" + "\n".join(lines) + "\n"))
+    assert [data[n].id for n in data.reading_order()] == ["b1", "b9", "b10", "x", "a", "a2", "y"]
+
+
 def test_a_clip_is_what_its_row_says(tmp_path):
     header = "clip,split,group,start,stop,label,video,points:left,note\n"
     text = header + "a,train,ann,1.5,2.75,wave,v/a.mp4,p/a.npz,hot\n"

@@ -153,7 +153,9 @@ def _make_all(manifest: Manifest, jobs: list[_Job], crew: Crew, skip_broken: boo
     """The copies by row, in the order of the rows; broken clips are left out or are an error."""
     made: dict[int, _Made] = {}
     broken: dict[int, str] = {}
-    for row, result in crew.each("copying clips", _make, jobs):
+    order = manifest.reading_order().tolist()
+    for place, result in crew.each("copying clips", _make, [jobs[row] for row in order]):
+        row = order[place]
         if isinstance(result, Failure):
             broken[row] = result.reason
         else:

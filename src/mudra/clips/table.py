@@ -160,6 +160,17 @@ class Manifest:
             if key.startswith(SUBSET)
         }
 
+    def reading_order(self) -> NDArray[np.intp]:
+        """Every clip once: segments of one file one after the other by time, else in the order of the rows.
+
+        A long video is then decoded once, not from a key frame on for each of its segments (see `sources.shelf`).
+        """
+        column = next(iter(self.files.values()), None)
+        files = range(len(self)) if column is None else column.to_pylist()
+        first: dict[object, int] = {}
+        file_of_N = np.array([first.setdefault(file, len(first)) for file in files], np.int64)
+        return np.lexsort((np.nan_to_num(self.starts), file_of_N))
+
     def select(self, indices: ArrayLike) -> Manifest:
         """The clips at `indices`, in that order; class numbers stay what they are."""
         at = np.asarray(indices, np.int64).reshape(-1)

@@ -21,7 +21,7 @@ from mudra.types import UNLABELLED
 
 
 class Evaluator:
-    """Scores every clip of a manifest exactly once, in the manifest's order, on any number of processes.
+    """Scores every clip of a manifest exactly once, on any number of processes; the answers stand in its order.
 
     Args:
         manifest: its classes stand in the order of the model's logits.
@@ -59,7 +59,7 @@ class Evaluator:
             limit=limit,
         )
         size = max(1, batch // (views.clips * views.crops))
-        numbers = range(len(manifest))
+        numbers = manifest.reading_order().tolist()
         places = [[Place(n) for n in numbers[i : i + size]] for i in range(0, len(manifest), size)]
         self.places = places[team.rank :: team.size]
         self.rounds = -(-len(places) // team.size)  # some processes have nothing to do in the last
