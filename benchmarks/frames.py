@@ -3,10 +3,10 @@
     python benchmarks/frames.py --backbones resnet50 efficientnet_b3 --clips 1 --frames 8 --repeats 5
     python benchmarks/frames.py --device cuda --clips 16 --frames 16 --precisions bf16 fp32 --out frames-cuda.md
 
-The bare backbone is given the frames as one batch of pictures, once as they come and once in channels_last, and
-classifies each; the ratio is to the faster of the two. Every variant is measured once a round, so that what else the
-machine does falls on all of them alike; medians are compared. On a CPU the time is CPU time. A train step is forward,
-loss, backward and AdamW at a rate of 0.
+The bare backbone is given the frames as one batch of pictures in channels_last, the faster way (the first line of a
+table has them as they come), and classifies each. In every round each variant is measured right before or after the
+bare backbone, so that what else the machine does falls on both alike; a ratio is the median of its rounds, beside the
+least and the most. On a CPU the time is CPU time. A train step is forward, loss, backward and AdamW at a rate of 0.
 """
 
 from __future__ import annotations
@@ -43,13 +43,12 @@ TEMPORAL: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Variant:
-    """One network on the frames, and seconds of its forward passes and train steps."""
+    """One network on the frames; seconds of its passes ("forward", "train"), each with the bare backbone's."""
 
     name: str
     model: nn.Module
     answer: Callable[[Tensor], dict[str, Tensor]]
-    forward: list[float] = field(default_factory=list)
-    train: list[float] = field(default_factory=list)
+    taken: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: {"forward": [], "train": []})
 
     def __post_init__(self) -> None:
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=0.0, weight_decay=0.0, fused=True)
@@ -71,17 +70,22 @@ class Bare(nn.Module):
         return {task: head(x_NF) for task, head in self.heads.items()}
 
 
-def variants(backbone: str, frames: int, side: int, device: str) -> list[Variant]:
-    made = []
-    for name, layout in (("as they come", torch.contiguous_format), ("channels_last", torch.channels_last)):
-        bare = Bare(backbone, layout).to(device)
-        made.append(Variant(f"timm alone, {name}", bare, bare))
+def variants(backbone: str, frames: int, side: int, device: str) -> tuple[Variant, list[Variant]]:
+    """The bare backbone that all are held against, and all others."""
+    bare = {
+        name: Bare(backbone, layout).to(device)
+        for name, layout in (
+            ("channels_last", torch.channels_last),
+            ("as they come", torch.contiguous_format),
+        )
+    }
+    floor, *others = [Variant(f"timm alone, {name}", model, model) for name, model in bare.items()]
     for name, settings in TEMPORAL.items():
         model = Frames(
             FramesSettings(backbone=backbone, **settings), {"video": (frames, 3, side, side)}, CLASSES
         ).to(device)
-        made.append(Variant(f"mudra, {name}", model, lambda video, model=model: model({"video": video})))  # type: ignore[misc]
-    return made
+        others.append(Variant(f"mudra, {name}", model, lambda video, model=model: model({"video": video})))  # type: ignore[misc]
+    return floor, others
 
 
 def timed(work: Callable[[], object], device: str) -> float:
@@ -96,7 +100,7 @@ def timed(work: Callable[[], object], device: str) -> float:
     return clock() - start
 
 
-def measure(all_variants: list[Variant], video: Tensor, repeats: int, precision: str) -> None:
+def measure(floor: Variant, others: list[Variant], video: Tensor, repeats: int, precision: str) -> None:
     device = video.device.type
 
     def look(variant: Variant) -> dict[str, Tensor]:
@@ -118,24 +122,31 @@ def measure(all_variants: list[Variant], video: Tensor, repeats: int, precision:
         variant.optimiser.zero_grad(set_to_none=True)
 
     for turn in range(repeats + 1):  # the first turn warms up
-        for variant in all_variants:
-            seconds = timed(lambda: forward(variant), device), timed(lambda: train_step(variant), device)  # noqa: B023
-            if turn:
-                variant.forward.append(seconds[0])
-                variant.train.append(seconds[1])
+        for variant in others:
+            for name, work in (("forward", forward), ("train", train_step)):
+                both = (variant, floor) if turn % 2 else (floor, variant)
+                seconds = {each.name: timed(lambda: work(each), device) for each in both}  # noqa: B023
+                if turn:
+                    variant.taken[name].append((seconds[variant.name], seconds[floor.name]))
             gc.collect()
 
 
-def table(all_variants: list[Variant], frames: int) -> list[str]:
-    """Milliseconds a frame, and speed as a multiple of the faster bare backbone's, in Markdown."""
+def table(floor: Variant, others: list[Variant], frames: int) -> list[str]:
+    """Milliseconds a frame, and speed as a multiple of the bare backbone's (least to most), in Markdown."""
     head = ["", "parameters", "forward, ms a frame", "x timm alone", "train step, ms a frame", "x timm alone"]
     rows = [head, ["---"] * len(head)]
-    for variant in all_variants:
+    means = {
+        name: statistics.median(bare for variant in others for _, bare in variant.taken[name])
+        for name in ("forward", "train")
+    }
+    row = [floor.name, f"{count_parameters(floor.model):,}"]
+    rows.append(row + [cell for mean in means.values() for cell in (f"{1e3 * mean / frames:.1f}", "1")])
+    for variant in others:
         row = [variant.name, f"{count_parameters(variant.model):,}"]
-        for work in ("forward", "train"):
-            taken = statistics.median(getattr(variant, work))
-            bare = min(statistics.median(getattr(v, work)) for v in all_variants[:2])
-            row += [f"{1e3 * taken / frames:.1f}", f"{bare / taken:.2f}"]
+        for taken in variant.taken.values():
+            ratios = sorted(bare / own for own, bare in taken)
+            spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+            row += [f"{1e3 * statistics.median(own for own, _ in taken) / frames:.1f}", spread]
         rows.append(row)
     return ["| " + " | ".join(row) + " |" for row in rows]
 
@@ -159,8 +170,8 @@ def main() -> None:
         for precision in args.precisions:
             torch.manual_seed(0)
             video = torch.randn(args.clips, args.frames, 3, args.size, args.size).to(args.device)
-            everything = variants(backbone, args.frames, args.size, args.device)
-            measure(everything, video, args.repeats, precision)
+            floor, others = variants(backbone, args.frames, args.size, args.device)
+            measure(floor, others, video, args.repeats, precision)
             where = torch.cuda.get_device_name() if args.device == "cuda" else processor_name()
             lines = [
                 f"## {backbone}, {precision}: {args.clips} x {args.frames} frames of {args.size} px, {args.device}",
@@ -168,7 +179,7 @@ def main() -> None:
                 f"Medians of {args.repeats} rounds, {torch.get_num_threads()} threads; {where}; torch "
                 f"{torch.__version__}, timm {timm.__version__}, Python {platform.python_version()}.",
                 "",
-                *table(everything, args.clips * args.frames),
+                *table(floor, others, args.clips * args.frames),
                 "",
             ]
             publish(lines, args.out)
