@@ -451,7 +451,9 @@ def test_what_is_refused_leaves_no_folder(tmp_path, bars):
 
 # Torch tells the death from a signal's handler, at any line of this process: also between the making of a
 # socket that fetches a batch and the `with` that would close it (multiprocessing.reduction.recv_handle).
-@pytest.mark.filterwarnings(r"ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings(
+    r"ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_loader_process_that_dies_is_told_with_its_clip(bars, tmp_path, monkeypatch, split):
     poison(monkeypatch, split, lambda: os.kill(os.getpid(), signal.SIGKILL))
