@@ -9,7 +9,8 @@ from mudra.clips.landmarks import refuse_unfinished
 from mudra.clips.manifest import MANIFEST_CSV, Manifest, read_folder, read_manifest
 from mudra.datasets import montalbano_import
 from mudra.errors import DataError
-from mudra.sections import Count, DataSettings
+from mudra.sections import DataSettings
+from mudra.settings import Count
 
 
 class Folder(DataSettings):
