@@ -428,6 +428,31 @@ def test_the_curves_of_a_cross_validation_are_the_means_of_its_folds(tmp_path: P
     assert "fold-02" in contents.notes[0]
 
 
+def test_a_cross_validation_is_described_by_what_its_folds_have_in_common(tmp_path: Path) -> None:
+    """Its own folder has no bundle: each fold has one."""
+    for number in (1, 2):
+        bundle = tmp_path / "run" / f"fold-{number:02d}" / "bundle"
+        bundle.mkdir(parents=True)
+        config = {
+            "name": "r",
+            "model": {"kind": "m"},
+            "tasks": {"label": ["a", "b"]},
+            "split_hash": f"{number}",
+        }
+        (bundle / "config.json").write_text(json.dumps(config))
+    contents = read_run(tmp_path / "run")
+    assert not any("config.json" in note for note in contents.notes)
+    assert contents.config == {"name": "r", "model": {"kind": "m"}, "tasks": {"label": ["a", "b"]}}
+
+    (bundle / "config.json").write_text("[")
+    contents = read_run(tmp_path / "run")
+    assert [note for note in contents.notes if "config.json" in note] == [
+        "fold-02/bundle/config.json holds no JSON object; it is left out."
+    ]
+    assert contents.config is not None
+    assert contents.config["split_hash"] == "1"
+
+
 def test_a_long_log_is_thinned_to_what_can_be_seen(tmp_path: Path) -> None:
     add_log(tmp_path, epochs=200)
     log = curves.read_log(tmp_path / "log.csv")
