@@ -32,7 +32,7 @@ from mudra.predictions import (
     write,
     write_metrics,
 )
-from mudra.reports import charts, curves, markup, summary, write_report
+from mudra.reports import charts, curves, markup, page, summary, write_report
 from mudra.reports.clip_page import strip_markup
 from mudra.reports.contents import read_run
 from mudra.reports.palette import COLOURS
@@ -112,7 +112,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Page(HTMLParser):
     """What a browser would find: elements, attributes, text; and that every element is closed."""
 
-    VOID = frozenset(("meta", "img", "br", "input"))
+    VOID = frozenset(("meta", "img", "br", "input", "wbr"))
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -229,6 +229,21 @@ def test_headline_figures_stand_beside_interval_and_baseline(run: Path) -> None:
     assert f"majority baseline {100 * figures['baseline']:.1f} %" in text
     assert "95 % bootstrap over 6 groups" in text
     assert "verb and noun both right" in text
+
+
+def test_a_long_heading_may_break_after_its_joints_and_nowhere_else() -> None:
+    headings = [("loss.label_smoothing", "number"), ("verb/top1", "number"), ("<u>._", "text")]
+    drawn = re.findall(r"<th [^>]*>(.*?)</th>", markup.table(headings, [], caption="trials"))
+    assert drawn == ["loss.<wbr>label_<wbr>smoothing", "verb/<wbr>top1", "&lt;u&gt;.<wbr>_"]
+
+
+def test_a_name_in_a_table_is_not_broken_within_a_word() -> None:
+    """`anywhere` lets a column be as narrow as a letter; `break-word` only breaks what has no room at all."""
+    style = page.fill(brand="", title="", body="", script="sorting.js").partition("</style>")[0]
+    rule = re.search(r"td\.text \{(.*?)\}", style)
+    assert rule is not None
+    assert "overflow-wrap: break-word" in rule[1]
+    assert "max-width" in rule[1]
 
 
 def test_pictures_are_described_and_tables_named(run: Path) -> None:
