@@ -29,10 +29,11 @@ bench: .venv/.bench           ## the benchmarks that need no data of one's own; 
 	for name in reading segments augmentation points attention keypoint_transformer saving processes streaming tfrecords timesformer; do \
 	  $(BIN)/python benchmarks/$$name.py || exit 1; done
 
-study: .venv/.developer       ## the EPIC-KITCHENS study in small, on puppets: seven networks, tasks that look at each other, a sweep
+study: .venv/.developer       ## the EPIC-KITCHENS study in small, on puppets: seven networks, crossed tasks, a sweep; interrupted, it goes on
 	mkdir -p $(STUDY)
-	printf '%s\n' $(TWINS) cross-task | OMP_NUM_THREADS=1 xargs -P 2 -I{} sh -c 'test -e $(STUDY)/{}/report.html || \
-	  { $(BIN)/mudra train puppets-{} --out $(STUDY)/{} > $(STUDY)/{}.log 2>&1; code=$$?; tail -n 5 $(STUDY)/{}.log; exit $$code; }'
+	printf '%s\n' $(TWINS) cross-task | OMP_NUM_THREADS=1 xargs -P 2 -I{} sh -c 'run=$(STUDY)/{}; test -e $$run/report.html || \
+	  { $(BIN)/mudra train puppets-{} --out $$run $$(test ! -e $$run/recipe.yaml || echo --resume) >> $$run.log 2>&1; \
+	    code=$$?; tail -n 5 $$run.log; exit $$code; }'
 	$(BIN)/mudra compare $(TWINS:%=$(STUDY)/%) --out $(STUDY)/compare.html
 	OMP_NUM_THREADS=1 $(BIN)/mudra sweep puppets-phase2 --workers 2 --out $(STUDY)/phase2
 

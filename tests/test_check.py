@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from mudra.clips import likeness
-from mudra.clips.balance import sided_pairs
 from mudra.clips.check import Report, check, render, to_json
-from mudra.clips.inspection import values_digest
+from mudra.clips.check.balance import sided_pairs
+from mudra.clips.check.inspection import values_digest
 from mudra.clips.manifest import read_manifest
 from mudra.clips.pixels import resize
 from mudra.clips.workers import Crew, Failure, still_working
@@ -102,7 +102,7 @@ def test_the_report_is_shown_and_is_json(sound):
 
 
 def test_long_lists_are_cut_short_for_people_only():
-    from mudra.clips.findings import Finding
+    from mudra.clips.check.findings import Finding
 
     report = Report([Finding("missing file", f"clip {n}", "gone", "mend the path") for n in range(50)])
     text = StringIO()

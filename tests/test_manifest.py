@@ -1,9 +1,11 @@
 """manifest.csv, dataset.json and class folders: what is read, and what is refused in one line."""
 
+import errno
 import json
 import os
 import pickle
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from mudra.clips.folds import make_folds, write_folds, write_split
 from mudra.clips.manifest import read_folder, read_manifest, write_manifest
 from mudra.clips.table import Rows, build
 from mudra.datasets.folder import Folder
+from mudra.datasets.folder_contents import refuse_unfinished
 from mudra.errors import DataError, OutputError
 from mudra.sections import Holdout
 from mudra.settings import parse
@@ -627,6 +630,47 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
         Folder().read(None)
     with pytest.raises(DataError, match=r"other\.csv: cannot be read"):
         Folder(manifest="other.csv").read(tmp_path)
+
+
+def test_a_folder_that_nobody_may_list_is_told_with_what_to_do(tmp_path, monkeypatch):
+    """As it is without rights; the tests may run as root, who has them all."""
+    shut = tmp_path / "shut"
+    clips(shut, "wave/1.mp4")
+
+    def without_rights(allowed, lists):
+        def look(path=".", *args, **options):
+            place = Path(path) if isinstance(path, str | os.PathLike) else tmp_path
+            if shut in place.parents or (place == shut and lists):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return allowed(path, *args, **options)
+
+        return look
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", without_rights(os.listdir, lists=True))
+        patch.setattr(os, "stat", without_rights(os.stat, lists=False))
+        with pytest.raises(DataError) as caught:
+            Folder().read(shut)
+    assert str(caught.value) == (
+        f"{shut}: cannot be listed (Permission denied); expected one with a manifest.csv or a folder per class. "
+        "Mend the path or its rights."
+    )
+
+
+@pytest.mark.parametrize(
+    ("begun", "done", "command"),
+    [
+        ("landmarks.json", "manifest.csv", "mudra data landmarks DATA"),
+        ("import.json", "montalbano.json", "mudra data import-tfrecord FOLDER"),
+    ],
+)
+def test_a_folder_that_a_command_has_not_finished_names_the_command(tmp_path, begun, done, command):
+    clips(tmp_path, "points/1.npz")
+    (tmp_path / begun).touch()
+    with pytest.raises(DataError, match=f"not complete; run `{command} {tmp_path}` again, which goes on"):
+        Folder().read(tmp_path)
+    (tmp_path / done).touch()
+    refuse_unfinished(tmp_path)
 
 
 def test_real_clips_are_read_from_their_manifest(shared_data):

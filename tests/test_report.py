@@ -32,7 +32,7 @@ from mudra.predictions import (
     write,
     write_metrics,
 )
-from mudra.reports import charts, curves, markup, summary, write_report
+from mudra.reports import charts, curves, markup, page, summary, write_report
 from mudra.reports.clip_page import strip_markup
 from mudra.reports.contents import read_run
 from mudra.reports.palette import COLOURS
@@ -112,7 +112,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Page(HTMLParser):
     """What a browser would find: elements, attributes, text; and that every element is closed."""
 
-    VOID = frozenset(("meta", "img", "br", "input"))
+    VOID = frozenset(("meta", "img", "br", "input", "wbr"))
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -229,6 +229,21 @@ def test_headline_figures_stand_beside_interval_and_baseline(run: Path) -> None:
     assert f"majority baseline {100 * figures['baseline']:.1f} %" in text
     assert "95 % bootstrap over 6 groups" in text
     assert "verb and noun both right" in text
+
+
+def test_a_long_heading_may_break_after_its_joints_and_nowhere_else() -> None:
+    headings = [("loss.label_smoothing", "number"), ("verb/top1", "number"), ("<u>._", "text")]
+    drawn = re.findall(r"<th [^>]*>(.*?)</th>", markup.table(headings, [], caption="trials"))
+    assert drawn == ["loss.<wbr>label_<wbr>smoothing", "verb/<wbr>top1", "&lt;u&gt;.<wbr>_"]
+
+
+def test_a_name_in_a_table_is_not_broken_within_a_word() -> None:
+    """`anywhere` lets a column be as narrow as a letter; `break-word` only breaks what has no room at all."""
+    style = page.fill(brand="", title="", body="", script="sorting.js").partition("</style>")[0]
+    rule = re.search(r"td\.text \{(.*?)\}", style)
+    assert rule is not None
+    assert "overflow-wrap: break-word" in rule[1]
+    assert "max-width" in rule[1]
 
 
 def test_pictures_are_described_and_tables_named(run: Path) -> None:
@@ -426,6 +441,31 @@ def test_the_curves_of_a_cross_validation_are_the_means_of_its_folds(tmp_path: P
     assert contents.log is not None
     assert contents.log.curve("val", "label/top1")[1].tolist() == [0.5]
     assert "fold-02" in contents.notes[0]
+
+
+def test_a_cross_validation_is_described_by_what_its_folds_have_in_common(tmp_path: Path) -> None:
+    """Its own folder has no bundle: each fold has one."""
+    for number in (1, 2):
+        bundle = tmp_path / "run" / f"fold-{number:02d}" / "bundle"
+        bundle.mkdir(parents=True)
+        config = {
+            "name": "r",
+            "model": {"kind": "m"},
+            "tasks": {"label": ["a", "b"]},
+            "split_hash": f"{number}",
+        }
+        (bundle / "config.json").write_text(json.dumps(config))
+    contents = read_run(tmp_path / "run")
+    assert not any("config.json" in note for note in contents.notes)
+    assert contents.config == {"name": "r", "model": {"kind": "m"}, "tasks": {"label": ["a", "b"]}}
+
+    (bundle / "config.json").write_text("[")
+    contents = read_run(tmp_path / "run")
+    assert [note for note in contents.notes if "config.json" in note] == [
+        "fold-02/bundle/config.json holds no JSON object; it is left out."
+    ]
+    assert contents.config is not None
+    assert contents.config["split_hash"] == "1"
 
 
 def test_a_long_log_is_thinned_to_what_can_be_seen(tmp_path: Path) -> None:

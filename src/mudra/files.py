@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors
 
-from mudra.errors import ModelError, OutputError
+from mudra.errors import DataError, ModelError, OutputError
 
 try:
     import fcntl
@@ -162,6 +162,24 @@ def flush_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut. Not every system opens folders (Windows does not)."""
     if os.name == "posix":
         _flush(folder)
+
+
+def names_in(folder: Path, expected: str, place: str = "") -> list[str]:
+    """The names in a folder, sorted.
+
+    Args:
+        expected: what the folder should be, for the error.
+        place: the folder as the error shows it; by default its path.
+    Raises:
+        DataError: it cannot be listed.
+    """
+    try:
+        return sorted(os.listdir(folder))
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        raise DataError(
+            f"{place or folder}: cannot be listed ({reason}); expected {expected}. Mend the path or its rights."
+        ) from None
 
 
 def read_json(path: Path) -> Any:

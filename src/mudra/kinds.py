@@ -32,12 +32,12 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "video": "mudra.models.videos:VideoNetwork",
     },
     "schedule": {
-        "constant": "mudra.sections:ConstantSchedule",
-        "cosine": "mudra.sections:CosineSchedule",
-        "cosine_restarts": "mudra.sections:CosineRestartsSchedule",
-        "cyclic": "mudra.sections:CyclicSchedule",
-        "one_cycle": "mudra.sections:OneCycleSchedule",
-        "plateau": "mudra.sections:PlateauSchedule",
+        "constant": "mudra.sections.schedule:ConstantSchedule",
+        "cosine": "mudra.sections.schedule:CosineSchedule",
+        "cosine_restarts": "mudra.sections.schedule:CosineRestartsSchedule",
+        "cyclic": "mudra.sections.schedule:CyclicSchedule",
+        "one_cycle": "mudra.sections.schedule:OneCycleSchedule",
+        "plateau": "mudra.sections.schedule:PlateauSchedule",
     },
 }
 

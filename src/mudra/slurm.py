@@ -20,8 +20,7 @@ from pydantic import Field
 
 from mudra.errors import MudraError, StoppedError, UsageError
 from mudra.recipe import find, read_yaml
-from mudra.sections import Count, Positive
-from mudra.settings import Settings, parse
+from mudra.settings import Count, Positive, Settings, parse
 from mudra.training.ranks import started_by
 from mudra.training.stops import seconds
 

@@ -23,15 +23,15 @@ def data_check(
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable findings.")] = False,
 ) -> None:
     """The data doctor: exit code 3 when something must be mended."""
-    from mudra.clips import check
+    from mudra.clips.check import check, render, to_json
 
     manifest = manifest_at(data)
     with Screen() as screen:
-        report = check.check(manifest, workers=workers, decode=decode, progress=screen.progress)
+        report = check(manifest, workers=workers, decode=decode, progress=screen.progress)
     if as_json:
-        typer.echo(check.to_json(report))
+        typer.echo(to_json(report))
     else:
-        show(check.render(report))
+        show(render(report))
     if report.problems:
         raise typer.Exit(3)
 

@@ -15,6 +15,7 @@ from mudra.clips.columns import SPLIT_NAMES
 from mudra.clips.dataset_json import Description, read_description, stream_kind
 from mudra.clips.table import Manifest, Rows, build
 from mudra.errors import DataError, did_you_mean
+from mudra.files import names_in
 from mudra.types import StreamKind
 
 # fmt: off
@@ -206,13 +207,8 @@ def _notes(passed: Sequence[str], root: Path) -> tuple[str, ...]:
 
 def _entries(folder: Path) -> list[str]:
     """The names in a folder in a fixed order, hidden ones left out."""
-    try:
-        names = os.listdir(folder)
-    except OSError as problem:
-        raise DataError(
-            f"{_shown(folder)}: cannot be read ({problem.strerror}); expected a folder."
-        ) from None
-    return sorted(name for name in names if not name.startswith(".") and name not in IGNORED)
+    names = names_in(folder, "a folder of clips or of classes", _shown(folder))
+    return [name for name in names if not name.startswith(".") and name not in IGNORED]
 
 
 def _folders(folder: Path) -> list[str]:

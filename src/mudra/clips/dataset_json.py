@@ -17,8 +17,7 @@ from pydantic import Field, ValidationError
 
 from mudra.clips.layouts import LAYOUTS, PointLayout, Row, declare, find_layout, plain
 from mudra.errors import DataError, did_you_mean
-from mudra.sections import Above0, Positive
-from mudra.settings import Settings, explain
+from mudra.settings import Above0, Positive, Settings, explain
 from mudra.types import STREAM_KINDS, Space, StreamInfo, StreamKind
 
 NAME = "dataset.json"

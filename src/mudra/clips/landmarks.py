@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from mudra.clips import copies, sampling
 from mudra.clips.layouts import LAYOUTS, PointLayout, find_layout
-from mudra.clips.manifest import MANIFEST_CSV, Manifest, read_manifest, write_manifest
+from mudra.clips.manifest import Manifest, read_manifest, write_manifest
 from mudra.clips.seen import HOLISTIC, Seen, count, summary, table
 from mudra.clips.workers import Crew, Failure, still_working
 from mudra.errors import DataError, StoppedError, UsageError
@@ -142,18 +142,6 @@ def extract(
     write_manifest(copies.described(manifest, out, files, {"points": info}), out)
     ids = manifest.ids.to_pylist()
     return Extraction(read_manifest(out), {ids[row]: clip for row, clip in done.items()})
-
-
-def refuse_unfinished(folder: Path) -> None:
-    """Raise where a folder holds points of some of its clips, and no manifest yet.
-
-    Raises:
-        DataError: it does.
-    """
-    if (folder / SETTINGS).exists() and not (folder / MANIFEST_CSV).exists():
-        raise DataError(
-            f"{folder}: its points are not complete; run `mudra data landmarks DATA {folder}` again, which goes on."
-        )
 
 
 # --- one clip -------------------------------------------------------------------------------------

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
-from mudra.clips.landmarks import refuse_unfinished
 from mudra.clips.manifest import MANIFEST_CSV, Manifest, read_folder, read_manifest
-from mudra.datasets import montalbano_import
+from mudra.datasets.folder_contents import refuse_packed, refuse_unfinished
 from mudra.errors import DataError
-from mudra.sections import Count, DataSettings
+from mudra.sections import DataSettings
+from mudra.settings import Count
+
+EXPECTED = f"one with a {MANIFEST_CSV} or a folder per class"
 
 
 class Folder(DataSettings):
@@ -35,16 +38,13 @@ class Folder(DataSettings):
             raise DataError("data: kind 'folder' needs a folder; name one with --data DIR.")
         folder = Path(folder)
         if not folder.is_dir():
-            raise DataError(
-                f"{folder}: no such folder; expected one with a {MANIFEST_CSV} or a folder per class."
-            )
+            raise DataError(f"{folder}: no such folder; expected {EXPECTED}.")
         file = self.manifest
-        if file is None and (folder / MANIFEST_CSV).exists():
+        if file is None and os.path.exists(folder / MANIFEST_CSV):  # no error where nobody may look
             file = MANIFEST_CSV
         if file is None:
             refuse_unfinished(folder)
-            montalbano_import.refuse_unfinished(folder)
-            montalbano_import.refuse_packed(folder)
+            refuse_packed(folder, EXPECTED)
             manifest = read_folder(folder, follow_links=self.follow_links)
         else:
             manifest = read_manifest(folder, file, follow_links=self.follow_links)

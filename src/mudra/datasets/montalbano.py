@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from mudra.clips.manifest import Manifest
+from mudra.datasets.folder_contents import IMPORT_BEGUN, IMPORT_DONE
 from mudra.datasets.montalbano_clips import STREAMS
-from mudra.datasets.montalbano_import import FOUND, SETTINGS, facts_of, import_tfrecords, read_import
+from mudra.datasets.montalbano_import import facts_of, import_tfrecords, read_import
 from mudra.datasets.montalbano_sorting import CLASSES
 from mudra.datasets.official import release_folder
 from mudra.errors import DataError
@@ -49,7 +50,7 @@ class Montalbano(DataSettings):
             OutputError: the import cannot be written.
         """
         root = release_folder(folder, self.kind)
-        if (root / SETTINGS).exists() or (root / FOUND).exists():
+        if (root / IMPORT_BEGUN).exists() or (root / IMPORT_DONE).exists():
             return read_import(root)
         out = (
             Path(self.imported) if self.imported else root.resolve().with_name(f"{root.resolve().name}-mudra")

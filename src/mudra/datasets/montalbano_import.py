@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -31,6 +30,7 @@ from mudra.clips import likeness
 from mudra.clips.manifest import Manifest, read_manifest, write_manifest
 from mudra.clips.table import Rows, build
 from mudra.clips.workers import Crew, Failure, still_working
+from mudra.datasets.folder_contents import IMPORT_BEGUN, IMPORT_DONE, refuse_unfinished, tfrecord_files
 from mudra.datasets.montalbano_clips import FPS, PICTURES, STREAMS, Scale, content_hash, read_raw, streams_of
 from mudra.datasets.montalbano_scales import Range, find_scales, refuse_broken
 from mudra.datasets.montalbano_sorting import CLASSES, RELEASED, WORDS, Entry, Sorted, count_note, sort_out
@@ -41,52 +41,10 @@ from mudra.sources.limits import DEFAULT_LIMITS
 from mudra.sources.npy import arrays
 from mudra.sources.tfrecord import records
 
-SETTINGS, FOUND, LEFT_OUT, CLIPS, LOCK = "import.json", "montalbano.json", "left-out.csv", "clips", ".lock"
+LEFT_OUT, CLIPS, LOCK = "left-out.csv", "clips", ".lock"
 SCHEMA = 1
 LIMIT = 600.0  # seconds without a record done, after which a process is given up
 SPLITS = {"training": "train", "validation": "val", "test": "test"}
-_FILE = re.compile(r"(training|validation|test)-\d+-of-\d+(\.[\w.]+)?", re.ASCII)
-
-
-def tfrecord_files(folder: Path) -> list[Path]:
-    """S4's files in a folder, in their order; none where it holds none.
-
-    Raises:
-        DataError: the folder cannot be read.
-    """
-    try:
-        names = sorted(entry.name for entry in folder.iterdir() if _FILE.fullmatch(entry.name))
-    except OSError as problem:
-        raise DataError(
-            f"{folder}: cannot be read ({problem.strerror}); expected a folder of TFRecords."
-        ) from None
-    return [folder / name for name in names]
-
-
-def refuse_unfinished(folder: Path) -> None:
-    """Raise where a folder holds an import that is not complete.
-
-    Raises:
-        DataError: it does.
-    """
-    if (folder / SETTINGS).exists() and not (folder / FOUND).exists():
-        raise DataError(
-            f"{folder}: its import is not complete; run `mudra data import-tfrecord FOLDER {folder}` again, which goes "
-            "on."
-        )
-
-
-def refuse_packed(folder: Path) -> None:
-    """Raise where a folder is taken for one of clips and holds S4's files.
-
-    Raises:
-        DataError: it does.
-    """
-    if files := tfrecord_files(folder):
-        raise DataError(
-            f"{folder}: found TFRecords ({files[0].name}), not clips; name them as montalbano:{folder}, which imports "
-            "them."
-        )
 
 
 def import_tfrecords(
@@ -145,13 +103,14 @@ def facts_of(folder: Path) -> dict[str, Any]:
         DataError: the folder is no import.
     """
     try:
-        found = read_json(folder / FOUND)
+        found = read_json(folder / IMPORT_DONE)
     except (OSError, ValueError) as problem:
         raise DataError(
-            f"{folder / FOUND}: cannot be read ({problem}); expected a folder that `mudra data import-tfrecord` made."
+            f"{folder / IMPORT_DONE}: cannot be read ({problem}); expected a folder that `mudra data import-tfrecord` "
+            "made."
         ) from None
     if not isinstance(found, dict) or found.get("first_label") not in (0, 1):
-        raise DataError(f"{folder / FOUND}: says no first_label of 0 or 1; import the TFRecords again.")
+        raise DataError(f"{folder / IMPORT_DONE}: says no first_label of 0 or 1; import the TFRecords again.")
     return found
 
 
@@ -173,7 +132,7 @@ def read_import(out: Path) -> Manifest:
 def _alone(out: Path, say: Say) -> Iterator[None]:
     """Only one process imports into a folder; others wait, and then find it done."""
     with told_as_output_error(out):
-        if out.exists() and not (out.is_dir() and ((out / SETTINGS).exists() or _empty(out))):
+        if out.exists() and not (out.is_dir() and ((out / IMPORT_BEGUN).exists() or _empty(out))):
             raise DataError(f"{out}: is there already and holds no import; name a new folder.")
         out.mkdir(parents=True, exist_ok=True)
         handle = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
@@ -188,12 +147,12 @@ def _alone(out: Path, say: Say) -> Iterator[None]:
 
 def _empty(folder: Path) -> bool:
     """Whether it holds nothing but what an import that was stopped at once leaves: a lock, a file half written."""
-    return all(name == LOCK or name.startswith(f".{SETTINGS}.") for name in os.listdir(folder))
+    return all(name == LOCK or name.startswith(f".{IMPORT_BEGUN}.") for name in os.listdir(folder))
 
 
 def _complete(out: Path, sources: Mapping[str, int], first_label: int | None) -> bool:
     """Whether all is there, made from these files."""
-    if not (out / FOUND).exists():
+    if not (out / IMPORT_DONE).exists():
         return False
     facts = facts_of(out)
     return facts.get("sources") == sources and first_label in (None, facts["first_label"])
@@ -207,7 +166,7 @@ def _begin(
     Raises:
         DataError: it began with other ranges than are asked for.
     """
-    path = out / SETTINGS
+    path = out / IMPORT_BEGUN
     if not path.exists():
         scales = find_scales(files, ranges, crew, say)
         write_json(
@@ -361,7 +320,7 @@ def _write(result: Sorted, out: Path, sources: Mapping[str, int], released: Mapp
     )
     replace_file(out / LEFT_OUT, _table(result.left_out).encode())
     write_manifest(manifest, out)
-    write_json(out / FOUND, {"first_label": result.first_label, "sources": sources, "notes": notes})
+    write_json(out / IMPORT_DONE, {"first_label": result.first_label, "sources": sources, "notes": notes})
     for entry, _ in result.left_out:
         for path in set(_paths(entry).values()):
             (out / path).unlink(missing_ok=True)

@@ -15,7 +15,8 @@ from mudra.clips.manifest import Manifest
 from mudra.clips.table import Rows, build
 from mudra.datasets.official import release_folder
 from mudra.errors import DataError
-from mudra.sections import Count, DataSettings
+from mudra.sections import DataSettings
+from mudra.settings import Count
 from mudra.sources.ts import read_sequences
 from mudra.types import StreamInfo
 

@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mudra.clips.cells import Table, read_table
-from mudra.clips.landmarks import refuse_unfinished
 from mudra.clips.manifest import MANIFEST_CSV, Manifest, read_manifest
 from mudra.clips.table import Rows, build, complete_mirror
+from mudra.datasets.folder_contents import refuse_unfinished
 from mudra.datasets.official import count_notes, release_folder
 from mudra.errors import DataError, did_you_mean
 from mudra.files import read_json

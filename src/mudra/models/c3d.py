@@ -32,10 +32,8 @@ from mudra.errors import ModelError
 from mudra.models.freezing import Freezing, require_stages
 from mudra.models.layers import TaskHeads
 from mudra.models.shapes import Shape, one_picture_stream, require_pictures, with_channels
-from mudra.settings import Settings
+from mudra.settings import Positive, Rate, Settings
 
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
 Stage = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 WIDE = 4096  # of fc6 and fc7

@@ -34,11 +34,8 @@ from mudra.models.layers import Dropout, TaskHeads, require_heads_divide, rotary
 from mudra.models.shapes import Shape, one_picture_stream, require_pictures
 from mudra.models.stems import with_differences
 from mudra.models.temporal import LSTM, MultiScale, Positions, Transformer
-from mudra.settings import Settings
+from mudra.settings import Count, Positive, Rate, Settings
 
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
 NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?", re.ASCII)  # no address of a hub: a recipe names no code
 
 

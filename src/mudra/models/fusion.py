@@ -31,10 +31,8 @@ from mudra.kinds import kind_class
 from mudra.models.along_windows import BothWays, OverStreams, WindowTransformer, require_reach
 from mudra.models.layers import Dropout, TaskHeads
 from mudra.models.trunk_looks import Look, Looking, cut, seen
-from mudra.settings import Settings, Within, parse
+from mudra.settings import Positive, Rate, Settings, Within, parse
 
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
 Layout = tuple[Mapping[str, tuple[int, ...]], tuple[tuple[int, int], ...]]  # parts and bones
 
 NAME = re.compile(r"[A-Za-z][\w:-]*", re.ASCII)

@@ -38,11 +38,8 @@ from mudra.models.layers import (
     start_scaled,
 )
 from mudra.models.part_embedding import FrameEmbedding, PartEmbedding, PointFeatures, parts_of
-from mudra.settings import Settings
+from mudra.settings import Count, Positive, Rate, Settings
 
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
 Pooling = Literal["mean", "max", "attention", "multiscale"]
 
 SIZES: Mapping[str, Mapping[str, int]] = {

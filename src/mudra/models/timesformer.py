@@ -46,13 +46,10 @@ from mudra.models.positions import resize_space, resize_time
 from mudra.models.retention import Retention, RetentionSettings, RetentionState
 from mudra.models.shapes import require_pictures
 from mudra.models.stems import ConvolutionStem, LinearStem, with_differences
-from mudra.settings import Settings
+from mudra.settings import Positive, Rate, Settings
 
 if TYPE_CHECKING:
     from mudra.models.timesformer_files import Published
-
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TimeSformerSettings(Settings):

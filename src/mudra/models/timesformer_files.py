@@ -29,7 +29,7 @@ from mudra.files import read_json, read_weights, replace_file, write_json
 from mudra.models.hub import local_folder
 from mudra.models.timesformer import TimeSformer, TimeSformerSettings
 from mudra.models.timesformer_weights import from_transformers_state, to_transformers_state
-from mudra.settings import Settings, parse
+from mudra.settings import Above0, Rate, Settings, parse
 
 ATTENTION: Mapping[str, Literal["divided", "joint", "space_only"]] = {
     "divided_space_time": "divided",
@@ -40,8 +40,6 @@ BILINEAR = 2  # Pillow's number of the filter with which mudra resizes
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 Side = Annotated[int, Field(ge=1, le=4096)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
-Above0 = Annotated[float, Field(gt=0)]
 
 
 class Foreign(Settings):

@@ -46,10 +46,8 @@ from mudra.models.layers import TaskHeads
 from mudra.models.positions import resize_space, resize_time
 from mudra.models.shapes import Shape, one_picture_stream, require_pictures, with_channels
 from mudra.models.stems import with_differences
-from mudra.settings import Settings
+from mudra.settings import Positive, Rate, Settings
 
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
 Network = Literal[
     "r2plus1d_18", "r3d_18", "mc3_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b"
 ]

@@ -206,7 +206,7 @@ def _pairs(compared: Compared) -> str:
                 (f"{pair.only_second:,}", pair.only_second),
                 (markup.text(_p(pair.p)), pair.p),
                 (markup.text(_p(pair.adjusted)), pair.adjusted),
-                (f'<span class="verdict">{markup.text(verdict(pair))}</span>', verdict(pair)),
+                (markup.text(verdict(pair)), verdict(pair)),
             ]
         )
     over = "groups" if any(pair.over == "groups" for pair in compared.pairs) else "clips"

@@ -20,6 +20,7 @@ class RunContents:
     """Everything a report is made of. Absent parts are None or empty, each with a note that says so.
 
     Attributes:
+        config: what the bundle says of the model; of a cross-validation what its folds have in common.
         metrics, tables: by split, the most telling split first.
         notes: what is missing or cannot be read, one line each.
         ensemble: of a run that joins others: its members and weights. It has no recipe, log or bundle of its own.
@@ -45,7 +46,7 @@ def read_run(run: Path) -> RunContents:
     if not run.is_dir():
         raise DataError(f"{run}: no such run; expected a folder that `mudra train` made.")
     notes: list[str] = []
-    ensemble = _json(run / "ensemble.json", notes) if (run / "ensemble.json").is_file() else None
+    ensemble = _json(run, "ensemble.json", notes) if (run / "ensemble.json").is_file() else None
     unsaid: list[str] = notes if ensemble is None else []  # what an ensemble does not have is not missing
     log = _log(run, notes, unsaid)
     tables = _tables(run / "predictions", notes)
@@ -54,9 +55,9 @@ def read_run(run: Path) -> RunContents:
         notes.append("There are no metrics and no predictions yet. Make them with `mudra evaluate`.")
     return RunContents(
         name=run.resolve().name,
-        recipe=_text(run / "recipe.yaml", unsaid),
-        environment=_json(run / "environment.json", notes),
-        config=_json(run / "bundle" / "config.json", unsaid),
+        recipe=_text(run, "recipe.yaml", unsaid),
+        environment=_json(run, "environment.json", notes),
+        config=_config(run, unsaid),
         log=log,
         metrics=metrics,
         tables=tables,
@@ -67,8 +68,7 @@ def read_run(run: Path) -> RunContents:
 
 def _log(run: Path, notes: list[str], unsaid: list[str]) -> TrainingLog | None:
     """How the training went; of a cross-validation the mean of its folds."""
-    whole = run / "log.csv"
-    places = [whole] if whole.is_file() else sorted(run.glob("fold-*/log.csv"))
+    places = _places(run, "log.csv")
     logs = []
     for place in places:
         try:
@@ -78,6 +78,27 @@ def _log(run: Path, notes: list[str], unsaid: list[str]) -> TrainingLog | None:
     if not places:
         unsaid.append("log.csv is missing: there are no curves.")
     return mean_of(logs) if logs else None
+
+
+def _config(run: Path, notes: list[str]) -> dict[str, Any] | None:
+    """What the bundle says of the model; of a cross-validation what the bundles of its folds agree on."""
+    name = "bundle/config.json"
+    names = [place.relative_to(run).as_posix() for place in _places(run, name)] or [name]
+    configs = [config for name in names if (config := _json(run, name, notes)) is not None]
+    if not configs:
+        return None
+    first, *others = configs
+    return {
+        key: value
+        for key, value in first.items()
+        if all(key in other and other[key] == value for other in others)
+    }
+
+
+def _places(run: Path, name: str) -> list[Path]:
+    """A file of a run, or, where it is a cross-validation and has none of its own, that of each fold."""
+    whole = run / name
+    return [whole] if whole.is_file() else sorted(run.glob(f"fold-*/{name}"))
 
 
 def _splits(folder: Path, ending: str) -> list[str]:
@@ -112,16 +133,16 @@ def _metrics(
     return {split: found[split] for split in [*known, *sorted(set(found).difference(ORDER))]}
 
 
-def _text(path: Path, notes: list[str]) -> str | None:
+def _text(run: Path, name: str, notes: list[str]) -> str | None:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return (run / name).read_text(encoding="utf-8", errors="replace")
     except OSError:
-        notes.append(f"{path.name} is missing.")
+        notes.append(f"{name} is missing.")
         return None
 
 
-def _json(path: Path, notes: list[str]) -> dict[str, Any] | None:
-    text = _text(path, notes)
+def _json(run: Path, name: str, notes: list[str]) -> dict[str, Any] | None:
+    text = _text(run, name, notes)
     if text is None:
         return None
     try:
@@ -129,6 +150,6 @@ def _json(path: Path, notes: list[str]) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         tree = None
     if not isinstance(tree, dict):
-        notes.append(f"{path.name} holds no JSON object; it is left out.")
+        notes.append(f"{name} holds no JSON object; it is left out.")
         return None
     return tree

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 THUMBNAIL_HEIGHT = 112  # pixels
+_JOINTS = re.compile(r"(?<=[./_])(?=\w)")
 
 
 def text(raw: object) -> str:
@@ -101,12 +103,15 @@ def table(
     """A table.
 
     Args:
-        headings: (text, "text" | "number" | "bar") of each column.
+        headings: (text, "text" | "number" | "bar") of each column; where there is little room they break at spaces
+            and after the joints of a setting's name.
         rows: cells as (HTML, what to sort by; None is the HTML itself).
         caption: for screen readers.
         tall: scrolls within itself on a screen.
     """
-    head = "".join(f'<th scope="col" class="{kind}">{text(words)}</th>' for words, kind in headings)
+    head = "".join(
+        f'<th scope="col" class="{kind}">{_JOINTS.sub("<wbr>", text(words))}</th>' for words, kind in headings
+    )
     body = []
     for row in rows:
         cells = []

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mudra.errors import DataError
+from mudra.files import names_in
 from mudra.sources.facts import Facts, duration, mean_rate
 from mudra.sources.images import read_image
 from mudra.sources.limits import DEFAULT_LIMITS, Limits, check_bytes, check_same_size, named
@@ -110,14 +111,8 @@ class FrameFolder:
     def _names(self) -> list[str]:
         """The names of the pictures, by number."""
         place = named(self.path)
-        try:
-            found = sorted(
-                name for name in os.listdir(self.path) if name.lower().endswith(_PICTURES) and name[0] != "."
-            )
-        except (OSError, ValueError) as problem:
-            raise DataError(
-                f"{place}: cannot be listed ({problem}); expected a folder of pictures."
-            ) from None
+        names = names_in(self.path, "a folder of pictures", place)
+        found = [name for name in names if name.lower().endswith(_PICTURES) and name[0] != "."]
         check_count(len(found), self.limits, place)
         if not found:
             raise DataError(

@@ -17,8 +17,7 @@ from pydantic import Field, JsonValue, model_validator
 from mudra import recipe as recipes
 from mudra.errors import RecipeError
 from mudra.recipe import Recipe
-from mudra.sections import Count, Positive
-from mudra.settings import Settings, parse
+from mudra.settings import Count, Positive, Settings, parse
 
 Values = Annotated[tuple[JsonValue, ...], Field(min_length=1)]
 Number = int | float

@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 
 from mudra.datasets.puppets.gestures import GESTURES
 from mudra.datasets.puppets.things import NOUNS
-from mudra.sections import Count, DataSettings, Positive, Share
+from mudra.sections import DataSettings
+from mudra.settings import Count, Positive, Share
 
 if TYPE_CHECKING:
     from mudra.clips.manifest import Manifest

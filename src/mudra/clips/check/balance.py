@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mudra.clips import columns
-from mudra.clips.findings import Finding
+from mudra.clips.check.findings import Finding
 from mudra.clips.manifest import Manifest
 from mudra.errors import DataError
 from mudra.types import SPLITS, UNLABELLED

@@ -8,8 +8,8 @@ from itertools import combinations
 
 import numpy as np
 
-from mudra.clips.findings import Finding
-from mudra.clips.inspection import Seen
+from mudra.clips.check.findings import Finding
+from mudra.clips.check.inspection import Seen
 
 CLOCK_OFF = 1.15  # times as long as another stream of the same clips
 ZEROS = 0.05  # share of a series' values from which on it is told
