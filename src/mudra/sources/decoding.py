@@ -48,17 +48,16 @@ def _decode_runs(
     flow = Flow(video, limits)
     flow.begin(index.stamps[begin])
     for number, packet in enumerate(index.replay(video)):
-        stamp = index.stamps[number]
-        if number < begin or stamp < index.stamps[begin]:
-            continue  # before the run, or shown before its key frame: it leans on what was passed over
-        for shown, frame in flow.feed(packet, index.hidden[number], spare=stamp not in wanted):
-            if shown in wanted:
-                yield shown, frame
+        if number < begin:
+            continue
+        for stamp, frame in flow.feed(packet, index.hidden[number], spare=packet.pts not in wanted):
+            if stamp in wanted:
+                yield stamp, frame
         if number < end:
             continue
-        for shown, frame in flow.finish():
-            if shown in wanted:
-                yield shown, frame
+        for stamp, frame in flow.finish():
+            if stamp in wanted:
+                yield stamp, frame
         following = next(runs, None)
         if following is None:
             return
