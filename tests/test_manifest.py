@@ -676,3 +676,20 @@ def test_a_folder_that_a_command_has_not_finished_names_the_command(tmp_path, be
 def test_real_clips_are_read_from_their_manifest(shared_data):
     data = Folder().read(shared_data("exercise_typing"))
     assert (len(data.split("train")), len(data.split("val"))) == (49, 15)
+
+
+def test_a_folder_of_frames_that_nobody_may_list_is_told(tmp_path, monkeypatch):
+    clips(tmp_path, "wave/1/1.jpg", "nod/2/1.jpg")
+    listed, scanned = os.listdir, os.scandir
+
+    def without_rights(allowed):
+        def look(path="."):
+            if Path(path) == tmp_path / "wave" / "1":
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return allowed(path)
+
+        return look
+
+    monkeypatch.setattr(os, "listdir", without_rights(listed))
+    monkeypatch.setattr(os, "scandir", without_rights(scanned))
+    assert "cannot be listed (Permission denied)" in refused(tmp_path, read_folder)

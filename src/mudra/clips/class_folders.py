@@ -224,8 +224,7 @@ def _is_picture(name: str) -> bool:
 
 
 def _holds_pictures(folder: Path) -> bool:
-    with os.scandir(folder) as entries:
-        return any(_is_picture(entry.name) for entry in entries)
+    return any(_is_picture(name) for name in _entries(folder))
 
 
 def _text(name: str) -> str:
