@@ -23,8 +23,8 @@ from mudra.sources.limits import Limits
 
 MOST_VIDEOS = 32
 MOST_BYTES = 128 * 1024**2
-# Shorter videos are opened in no time, and data sets have very many of them.
-LEAST_FRAMES = 2_000
+# Shorter videos are opened and decoded in no time, and data sets have very many of them.
+LEAST_FRAMES = 300
 # Measured of FFmpeg: an index takes about 64 bytes a frame. A decoder keeps buffers of a few pictures for its next.
 _BYTES_PER_FRAME, _PICTURES, _BYTES_PER_PIXEL = 64, 8, 1.5
 
