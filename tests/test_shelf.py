@@ -154,6 +154,18 @@ def test_a_long_video_is_opened_once_for_all_its_segments(
     assert openings == ["a.mp4"]
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_video_of_ten_seconds_stays_open(
+    name: str, tmp_path: Path, openings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video, "SHELF", Shelf())
+    path = write_video(tmp_path / name, 310)
+    for _ in range(2):
+        VideoSource(path, start=0.5).read(just(0))
+    assert len(openings) == 1
+    video.SHELF.close()
+
+
 def test_a_short_video_does_not_stay_open(
     tmp_path: Path, openings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
+
 from mudra.sources.containers import Video, opened
 from mudra.sources.limits import Limits
 
@@ -40,7 +42,10 @@ class _Kept:
 
     @property
     def frames(self) -> int:
-        return len(self.video.stream.index_entries)
+        """About how many it has; Matroska's index knows of key frames alone."""
+        seconds = (self.video.container.duration or 0) / av.time_base
+        rate = float(self.video.stream.average_rate or 0)
+        return max(len(self.video.stream.index_entries), int(seconds * rate))
 
     @property
     def bytes(self) -> int:
