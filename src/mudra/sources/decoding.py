@@ -14,8 +14,12 @@ from mudra.sources.containers import DECODER_ERRORS, Video
 from mudra.sources.index import Doubt, Index
 from mudra.sources.limits import Limits, check_picture, check_same_size
 
-# Frames that are kept for the next segment, where segments are read in order: about 4 s of 456 x 256 at 50 per second.
-_KEPT_BYTES = 32 * 1024**2
+# Frames that are kept for the next segment, where segments are read in order: about 8 s of 456 x 256 at 50 per second,
+# 2 s of 1280 x 720 at 25.
+_KEPT_BYTES = 64 * 1024**2
+# Going on from one segment to the next decodes what lies between the wanted groups of pictures, too: so many times as
+# much as is needed at most.
+_MOST_PASSED = 2
 
 
 def decode_wanted(
@@ -33,7 +37,8 @@ def decode_wanted(
     """
     runs = plan(index, wanted)
     index.decoded = True
-    if index.continues and len(runs) == 1:
+    needed = sum(end - begin + 1 for begin, end in runs)
+    if index.continues and runs[-1][1] - runs[0][0] < _MOST_PASSED * needed:
         return _decode_on(video, index, wanted, limits)
     video.flow = None
     return _decode_runs(video, index, runs, wanted, limits)
