@@ -18,7 +18,7 @@ from mudra.clips.preprocessing import Preprocessing
 from mudra.errors import DataError, MudraError
 from mudra.models import count_parameters, flops
 from mudra.models.keypoint_transformer import KeypointTransformer
-from mudra.predictions import PredictionTable, TaskScores, write
+from mudra.predictions import PredictionTable, TaskScores, summarise, write, write_metrics
 from mudra.predictions.alignment import aligned
 from mudra.predictions.comparison import (
     class_recall,
@@ -183,6 +183,17 @@ def test_runs_become_one_page_that_fetches_nothing(tmp_path: Path) -> None:
 def test_two_runs_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / folder / "run", TRUTH) for folder in ("a", "b")]
     assert list(read_compared(runs).runs) == ["a/run", "b/run"]
+
+
+def test_the_gap_of_a_cross_validation_is_the_mean_of_its_folds(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, TRUTH) for name in ("folds", "cut", "plain")]
+    right, half = table(TRUTH, TRUTH), table([0, 1, 2, 1, 2, 0], TRUTH)
+    for run, fold, train, test in ((0, 1, right, half), (0, 2, right, right), (1, 1, right, half)):
+        home = RunFolder(runs[run]).fold(fold)
+        write_metrics(home.metrics("train"), summarise(train, "train"))
+        write_metrics(home.metrics("test"), summarise(test, "test"))
+    write_metrics(RunFolder(runs[1]).fold(2).metrics("train"), summarise(right, "train"))  # not judged yet
+    assert read_compared(runs).gaps == {"folds": {"label": pytest.approx(0.25)}, "cut": {}, "plain": {}}
 
 
 def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path: Path) -> None:

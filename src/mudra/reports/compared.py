@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from mudra.errors import DataError, UsageError
@@ -100,10 +101,16 @@ def _named(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def _gap(contents: RunContents) -> dict[str, float]:
-    """The overfitting gap in top-1: from saved figures of train and val, else from the end of the log."""
-    if "train" in contents.metrics and "val" in contents.metrics:
-        gaps = overfitting_gap(contents.metrics["train"], contents.metrics["val"])
-        return {task: gap["top1"] for task, gap in gaps.items()}
+    """The overfitting gap in top-1: from saved figures of train and val, else from the end of the log.
+
+    Of a cross-validation the mean of its folds; where none had clips for validation, its test clips tell.
+    """
+    both = [(fold.get("train"), fold.get("val", fold.get("test"))) for fold in contents.folds]
+    both = both or [(contents.metrics.get("train"), contents.metrics.get("val"))]
+    gaps = [overfitting_gap(train, unseen) for train, unseen in both if train and unseen]
+    if gaps and len(gaps) == len(both):
+        tasks = [task for task in gaps[0] if all(task in gap for gap in gaps)]
+        return {task: fmean(gap[task]["top1"] for gap in gaps) for task in tasks}
     if contents.log is None:
         return {}
     found = {task: curves.last_gap(contents.log, f"{task}/top1") for task in contents.log.tasks}

@@ -22,6 +22,7 @@ class RunContents:
     Attributes:
         config: what the bundle says of the model; of a cross-validation what its folds have in common.
         metrics, tables: by split, the most telling split first.
+        folds: of a cross-validation the metrics of each fold, by split.
         notes: what is missing or cannot be read, one line each.
         ensemble: of a run that joins others: its members and weights. It has no recipe, log or bundle of its own.
     """
@@ -35,6 +36,7 @@ class RunContents:
     tables: Mapping[str, PredictionTable]
     notes: tuple[str, ...]
     ensemble: Mapping[str, Any] | None = None
+    folds: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
 
 
 def read_run(run: Path) -> RunContents:
@@ -63,6 +65,7 @@ def read_run(run: Path) -> RunContents:
         tables=tables,
         notes=tuple(notes),
         ensemble=ensemble,
+        folds=tuple(_metrics(folder, {}, notes) for folder in sorted(run.glob("fold-*/metrics"))),
     )
 
 
