@@ -200,6 +200,25 @@ def test_the_memory_of_what_stays_open_is_bounded(tmp_path: Path, monkeypatch: p
     small.close()
 
 
+def test_what_is_kept_for_the_next_segment_counts(tmp_path: Path, kept: Shelf) -> None:
+    path = write_video(tmp_path / "a.mp4", 90, picture=noise)
+    empty = 30 * 64 + 8 * 80 * 48 * 1.5
+    for start in (0.5, 0.6):
+        VideoSource(path, start=start, stop=start + 1).read(everything)
+    (entry,) = kept._kept.values()
+    latest, flow = entry.video.latest, entry.video.flow
+    assert latest is not None
+    assert flow is not None
+    assert latest.packets is not None
+    assert latest.held == sum(packet.size for packet in latest.packets) > 30_000
+    assert flow.bytes >= 25 * 80 * 48 * 1.5
+    assert entry.bytes >= empty + latest.held + flow.bytes
+
+
+def noise(number: int, width: int, height: int) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 255, (height, width, 3)).astype(np.uint8)
+
+
 def test_another_file_at_the_same_path_is_opened_anew(tmp_path: Path, kept: Shelf) -> None:
     path = write_video(tmp_path / "a.mp4", 60)
     read = VideoSource(path, start=1.0).read

@@ -51,7 +51,7 @@ class Index:
         stamps: presentation time stamp of each packet.
         keys: whether decoding may begin at the packet.
         hidden: whether the packet is decoded but not shown (before the start of an edit list).
-        packets: the packets themselves, or None if they were too many to keep.
+        packets: the packets themselves, or None if they were too many to keep. held: their bytes.
         last_decoded: when the last packet is decoded, if known.
         decoded: frames were decoded from it.
         continues: it was read on from the index of an earlier segment.

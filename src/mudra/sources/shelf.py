@@ -52,8 +52,9 @@ class _Kept:
         """About how much memory it holds."""
         context = self.video.stream.codec_context
         pictures = _PICTURES * _BYTES_PER_PIXEL * context.width * context.height
-        kept = self.video.flow.bytes if self.video.flow is not None else 0
-        return int(_BYTES_PER_FRAME * self.frames + pictures) + kept
+        packets = self.video.latest.held if self.video.latest is not None else 0
+        frames = self.video.flow.bytes if self.video.flow is not None else 0
+        return int(_BYTES_PER_FRAME * self.frames + pictures) + packets + frames
 
 
 class Shelf:
