@@ -3,10 +3,10 @@
     python benchmarks/frames.py --backbones resnet50 efficientnet_b3 --clips 1 --frames 8 --repeats 5
     python benchmarks/frames.py --device cuda --clips 16 --frames 16 --precisions bf16 fp32 --out frames-cuda.md
 
-The bare backbone is given the frames as one batch of pictures in channels_last, the faster way (the first line of a
-table has them as they come), and classifies each. In every round each variant is measured right before or after the
-bare backbone, so that what else the machine does falls on both alike; a ratio is the median of its rounds, beside the
-least and the most. On a CPU the time is CPU time. A train step is forward, loss, backward and AdamW at a rate of 0.
+The bare backbone is given the frames as one batch of pictures in channels_last, the faster way (the second line of a
+table has them as they come), and classifies each. Each variant is measured in turns with the bare backbone, so that
+what else the machine does falls on both alike; a ratio is the median of its rounds, beside the least and the most. On a
+CPU the time is CPU time. A train step is forward, loss, backward and AdamW at a rate of 0.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ def measure(floor: Variant, others: list[Variant], video: Tensor, repeats: int, 
         variant.optimiser.step()
         variant.optimiser.zero_grad(set_to_none=True)
 
-    for turn in range(repeats + 1):  # the first turn warms up
-        for variant in others:
+    for variant in others:
+        for turn in range(repeats + 1):  # the first turn warms up: memory that was idle for a while is slow
             for name, work in (("forward", forward), ("train", train_step)):
                 both = (variant, floor) if turn % 2 else (floor, variant)
                 seconds = {each.name: timed(lambda: work(each), device) for each in both}  # noqa: B023

@@ -125,8 +125,9 @@ def _results(compared: Compared) -> str:
     over = wording.drawn_over(compared.figures(next(iter(compared.runs)), compared.tasks[0]))
     return (
         f'{shown}<p class="sub">{markup.text(over)}; the stroke marks the majority baseline. Gap: top-1 on training '
-        "less validation clips. Cost is of one clip: GFLOPs count a multiplication and an addition as two; memory "
-        "holds the weights and all that is alive at once in a forward pass; time is the median of many turns on this "
+        "less validation clips, or the test clips of folds that have none for validation. Cost is of one clip: GFLOPs "
+        "count a multiplication and an addition as two; memory holds the weights and all that is alive at once in a "
+        "forward pass; time is the median of many turns on this "
         "machine's processor.</p></section>"
     )
 
