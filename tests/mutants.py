@@ -244,6 +244,8 @@ MUTANTS = [
            "self._watch.hung(self._limit) is None:\n", "True:\n", STOPS, "hangs"),
     Mutant("dead loader: the clip is not named", "clips/watch.py",
            "        self.watch.at(place.clip)\n", "", STOPS, "process_that_dies"),
+    Mutant("dead loader: one that is still dying is not waited for", "clips/watch.py",
+           "if not at_work or time.monotonic() >= end:", "if True:", STOPS, "still_dying"),
     Mutant("hung loader: the process is left behind", "clips/watch.py",
            "                child.kill()\n                child.join()\n", "                pass\n", STOPS, "hangs"),
     # 20, 27-29: many processes

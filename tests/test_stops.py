@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -21,6 +22,7 @@ from typer.testing import CliRunner
 
 from mudra.cli import app
 from mudra.clips.loader import EvaluationClips, TrainingClips
+from mudra.clips.watch import CELLS, CLIP, PROCESS, Watch
 from mudra.errors import DataError, ModelError, OutputError, RecipeError, StoppedError, UsageError
 from mudra.recipe import load, write_yaml
 from mudra.training import checkpoints
@@ -460,6 +462,18 @@ def test_a_loader_process_that_dies_is_told_with_its_clip(bars, tmp_path, monkey
     with pytest.raises(DataError, match=rf"clip '{split}-003': a loader process was lost"):
         run(rich(workers=2), bars, tmp_path / "run")
     assert_no_children()
+
+
+def test_a_loader_process_that_is_still_dying_is_waited_for():
+    """Its files are closed, so that a batch of it is lost, before its parent can see it dead."""
+    watch = Watch(2)
+    assert watch.dead(patience=60) is None  # nobody is at work
+    dying = multiprocessing.get_context("fork").Process(target=time.sleep, args=(0.3,))
+    dying.start()
+    watch._cells[CELLS + PROCESS], watch._cells[CELLS + CLIP] = dying.pid, 7
+    assert watch.dead() is None
+    assert watch.dead(patience=60) == 7
+    dying.join()
 
 
 @pytest.mark.parametrize("lost", [EOFError(), ConnectionResetError("reset by peer")])

@@ -24,6 +24,7 @@ from mudra.errors import DataError
 from mudra.sections import AugmentSettings
 from mudra.types import UNLABELLED
 
+DEATH = 1.0  # seconds that a loader process may take to die
 LOOK = 2.0  # seconds between two looks at what the loader processes are at
 
 
@@ -266,7 +267,8 @@ class Batches:
         except RuntimeError as problem:
             if "DataLoader" not in str(problem):
                 raise
-            hung, dead = self._watch.hung(self._limit), self._watch.dead()
+            hung = self._watch.hung(self._limit)
+            dead = self._watch.dead(patience=DEATH if hung is None else 0.0)
             self.close()
             clip = dead if dead is not None else hung
             where = f"clip {self._manifest[clip].id!r}" if clip is not None else "between two clips"

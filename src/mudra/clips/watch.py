@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import Dataset, get_worker_info
 
 IDLE = -1.0
+LOOK_AGAIN = 0.01  # seconds
 PROCESS, CLIP, SINCE, CELLS = 0, 1, 2, 3  # what the cells of each loader process hold
 
 
@@ -53,13 +54,23 @@ class Watch:
                 return int(clip)
         return None
 
-    def dead(self) -> int | None:
-        """The clip that a process died over; None where all live or none was at work."""
-        living = {child.pid for child in active_children()}
-        for worker, (clip, _since) in enumerate(self._rows()):
-            if clip != IDLE and self._cells[worker * CELLS + PROCESS] not in living:
-                return int(clip)
-        return None
+    def dead(self, patience: float = 0.0) -> int | None:
+        """The clip that a process died over; None where all live or none was at work.
+
+        Args:
+            patience: seconds to wait for it, where a process is at work: one that dies closes its files some time
+                before its parent can see it dead.
+        """
+        end = time.monotonic() + patience
+        while True:
+            living = {child.pid for child in active_children()}
+            at_work = [(worker, clip) for worker, (clip, _since) in enumerate(self._rows()) if clip != IDLE]
+            for worker, clip in at_work:
+                if self._cells[worker * CELLS + PROCESS] not in living:
+                    return int(clip)
+            if not at_work or time.monotonic() >= end:
+                return None
+            time.sleep(LOOK_AGAIN)
 
     def end(self) -> None:
         """Kill the processes that are still there; they hear nothing else."""
