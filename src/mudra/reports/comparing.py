@@ -127,8 +127,7 @@ def _results(compared: Compared) -> str:
         f'{shown}<p class="sub">{markup.text(over)}; the stroke marks the majority baseline. Gap: top-1 on training '
         "less validation clips, or the test clips of folds that have none for validation. Cost is of one clip: GFLOPs "
         "count a multiplication and an addition as two; memory holds the weights and all that is alive at once in a "
-        "forward pass; time is the median of many turns on this "
-        "machine's processor.</p></section>"
+        "forward pass; time is the median of many turns on this machine's processor.</p></section>"
     )
 
 
